@@ -1,0 +1,82 @@
+package registry
+
+import "errors"
+
+// FlushSize is how much of a streamed result is gathered before it goes to the wire. Below it the
+// system calls dominate, above it only memory grows.
+const FlushSize = 64 << 10
+
+// ErrTooLarge is what a result that may not be streamed and exceeds Out.Limit ends with.
+var ErrTooLarge = errors.New("result exceeds the limit of a call that cannot be streamed")
+
+// Out takes the encoded result of one call. The caller of Method.Call may have put an envelope's
+// opening into Buf before; results are appended behind it.
+type Out struct {
+	// Buf holds what is encoded and not yet on the wire.
+	Buf []byte
+	// Write puts bytes on the wire; it must not keep them. Where it is nil everything stays in Buf.
+	Write func([]byte) error
+	// Limit bounds Buf where Write is nil; 0 is no bound.
+	Limit int
+
+	sent bool
+}
+
+// Sent tells whether a part of the result is on the wire already, so that an error can no longer be
+// answered and only cutting the connection is honest.
+func (o *Out) Sent() bool { return o.sent }
+
+// spill is called when Buf has grown; it flushes a full buffer or enforces the limit.
+func (o *Out) spill() error {
+	if o.Write == nil {
+		if o.Limit > 0 && len(o.Buf) > o.Limit {
+			return ErrTooLarge
+		}
+		return nil
+	}
+	if len(o.Buf) < FlushSize {
+		return nil
+	}
+	o.sent = true
+	err := o.Write(o.Buf)
+	o.Buf = o.Buf[:0]
+	return err
+}
+
+// Stream takes the rows of a streamed result, one at a time, in constant memory.
+type Stream[T any] struct {
+	out    *Out
+	start  int // where the first row begins in out.Buf
+	rows   int
+	append func(*T, []byte) []byte
+}
+
+// Send encodes one row. The row may be reused by the caller as soon as Send returns. An error means
+// that nobody takes the rest: the handler stops and returns it.
+func (s *Stream[T]) Send(row *T) error {
+	if s.rows > 0 {
+		s.out.Buf = append(s.out.Buf, ',')
+	}
+	s.rows++
+	s.out.Buf = s.append(row, s.out.Buf)
+	return s.out.spill()
+}
+
+// Rows counts what was sent since the start or the last Restart.
+func (s *Stream[T]) Rows() int { return s.rows }
+
+// Restart forgets all rows, so that a dump which was interrupted can be taken again. It reports false,
+// and does nothing, where some of them are on the wire already.
+func (s *Stream[T]) Restart() bool {
+	if s.out.sent {
+		return false
+	}
+	s.out.Buf = s.out.Buf[:s.start]
+	s.rows = 0
+	return true
+}
+
+// newStream is called by generated code once the bytes that open the list are in out.
+func newStream[T any](out *Out, appendRow func(*T, []byte) []byte) *Stream[T] {
+	return &Stream[T]{out: out, start: len(out.Buf), append: appendRow}
+}
