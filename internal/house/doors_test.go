@@ -1,0 +1,115 @@
+package house
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/geomind/my_os_server/"
+
+// doors lists what each package of ours may import of ours. A package that is not listed may not
+// exist: whoever adds a room writes down its doors here.
+var doors = map[string][]string{
+	"api":                           {},
+	"internal/jsonwire":             {},
+	"pkg/registry":                  {"api", "internal/jsonwire"},
+	"internal/registrygen":          {},
+	"internal/registrygen/generate": {"internal/registrygen"},
+
+	"pkg/acl":            {},
+	"internal/identity":  {"pkg/acl"},
+	"internal/aclfile":   {"pkg/acl"},
+	"internal/unixsock":  {},
+	"internal/config":    {},
+	"internal/rpcserver": {"pkg/registry", "pkg/acl", "internal/identity", "internal/jsonwire"},
+
+	"internal/rtnl":   {},
+	"internal/procfs": {},
+	"internal/mount":  {},
+	"internal/blk":    {},
+	"internal/hang":   {},
+	"pkg/netops":      {"pkg/registry", "internal/rtnl", "internal/procfs"},
+	"pkg/volops":      {"pkg/registry", "internal/blk", "internal/mount", "internal/hang"},
+
+	"internal/daemon": {"api", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock"},
+	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "internal/daemon", "internal/rpcserver"},
+
+	"internal/house":    {},
+	"internal/testhost": {"api"},
+}
+
+// processStarters are the only packages whose product code may import os/exec.
+var processStarters = []string{"internal/hostexec", "internal/testhost"}
+
+// testOnly are packages that product code must not import.
+var testOnly = []string{"internal/testhost"}
+
+// listedPackage is what go list tells of one package.
+type listedPackage struct {
+	ImportPath string
+	Doc        string
+	Imports    []string
+}
+
+func packages(t *testing.T) []listedPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-json=ImportPath,Doc,Imports", "./...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var list []listedPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listedPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		p.ImportPath = strings.TrimPrefix(p.ImportPath, module)
+		list = append(list, p)
+	}
+}
+
+func TestDoors(t *testing.T) {
+	for _, p := range packages(t) {
+		allowed, known := doors[p.ImportPath]
+		if !known {
+			t.Errorf("%s: no doors are written down for it", p.ImportPath)
+		}
+		for _, path := range p.Imports {
+			checkImport(t, p.ImportPath, path, allowed)
+		}
+	}
+}
+
+func checkImport(t *testing.T, from, path string, allowed []string) {
+	t.Helper()
+	if path == "os/exec" && !slices.Contains(processStarters, from) {
+		t.Errorf("%s imports os/exec: processes are started by internal/hostexec only", from)
+	}
+	ours, isOurs := strings.CutPrefix(path, module)
+	if !isOurs {
+		return
+	}
+	if !slices.Contains(allowed, ours) {
+		t.Errorf("%s imports %s: there is no such door", from, ours)
+	}
+	if slices.Contains(testOnly, ours) {
+		t.Errorf("%s imports %s, which is for tests only", from, ours)
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	for _, p := range packages(t) {
+		if len(p.Doc) < 20 {
+			t.Errorf("%s: has no package comment", p.ImportPath)
+		}
+	}
+}
