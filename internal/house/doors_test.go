@@ -28,7 +28,8 @@ var doors = map[string][]string{
 	"internal/config":    {},
 	"internal/rpcserver": {"pkg/registry", "pkg/acl", "internal/identity", "internal/jsonwire"},
 
-	"internal/rtnl":   {},
+	"internal/nlsock": {}, // sockets and attributes, under every codec of a netlink family
+	"internal/rtnl":   {"internal/nlsock"},
 	"internal/procfs": {},
 	"internal/mount":  {},
 	"internal/blk":    {},

@@ -1,0 +1,183 @@
+// Package nlsock is the floor under the codecs of single netlink families: it sends one request and
+// walks the answer in place.
+//
+// A [Conn] is a socket that github.com/mdlayher/netlink opened and configured (strict checking,
+// extended acknowledgement, network namespace). Receiving is done here, on that socket's descriptor,
+// for three reasons. mdlayher/netlink keeps the closing NLMSG_DONE to itself, and with it one of the
+// places where the kernel says that a dump was interrupted by changes (NLM_F_DUMP_INTR). It reads a
+// dump to its end when the caller stops early, which makes the first ten of a million rows as dear
+// as all. And it copies every datagram to memory of its own.
+//
+// Messages and attributes are slices of the receive buffer: they hold until the next step of the
+// iteration and must be copied to be kept. A Conn serves one request at a time and belongs to one
+// goroutine at a time; a [Pool] keeps idle ones.
+//
+// The package knows no message of any family, takes part in no multicast group, and does not resume
+// a dump: what was interrupted is reported, and taking it again is the caller's decision.
+package nlsock
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// bufferSize holds the largest datagram of a dump: the kernel fills at most 32 KiB of what the reader
+// offers, more only where a single object needs more (a link with hundreds of virtual functions).
+const bufferSize = 64 << 10
+
+// Conn is one netlink socket. Its zero value is not usable; see [Dial].
+type Conn struct {
+	nl  *netlink.Conn
+	raw syscall.RawConn
+
+	seq   uint32
+	inUse bool // a request was sent whose answer has not been read to its end
+
+	buf []byte  // what is received goes here
+	req Request // what is sent is built here
+
+	// The transfer between the poller's callbacks and their callers. The callbacks are made once, in
+	// Dial, because a closure for each datagram would be garbage for each datagram.
+	n         int
+	err       error
+	recv      func(fd uintptr) bool
+	send      func(fd uintptr) bool
+	interrupt func()
+}
+
+// Dial opens a socket of a netlink protocol (unix.NETLINK_ROUTE and so on; netlink(7)) with strict
+// checking of requests, so that the kernel refuses a filter that it does not know instead of ignoring
+// it (Linux 4.20). netns is a descriptor of the network namespace to work in, 0 for the calling
+// thread's.
+func Dial(protocol, netns int) (*Conn, error) {
+	nl, err := netlink.Dial(protocol, &netlink.Config{
+		Strict:            true,
+		MessageBufferSize: bufferSize,
+		NetNS:             netns,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	raw, err := nl.SyscallConn()
+	if err != nil {
+		nl.Close()
+		return nil, fmt.Errorf("open netlink socket: %w", err)
+	}
+	c := &Conn{nl: nl, raw: raw, buf: make([]byte, bufferSize)}
+	c.recv, c.send, c.interrupt = c.recvNow, c.sendNow, c.interruptNow
+	return c, nil
+}
+
+// Close closes the socket and unblocks whoever waits on it.
+func (c *Conn) Close() error { return c.nl.Close() }
+
+// Reusable tells whether the socket can carry another request. It cannot while an answer is not read
+// to its end: after an early stop, a cancelled context or a broken message, close it.
+func (c *Conn) Reusable() bool { return !c.inUse }
+
+// Control calls f with the socket's descriptor, for ioctls; f must not keep it.
+func (c *Conn) Control(f func(fd uintptr)) error { return c.raw.Control(f) }
+
+// begin sends req and arms ctx: when ctx ends, what waits on the socket returns. The caller must call
+// the returned function when it stops reading; it reports false where ctx has struck.
+func (c *Conn) begin(ctx context.Context, req *Request, flags uint16) (end func() bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &OpError{Op: req.op, Err: err}
+	}
+	if c.inUse {
+		return nil, &OpError{Op: req.op, Err: errInUse}
+	}
+	c.seq++
+	req.finish(flags, c.seq)
+	c.inUse = true
+	end = func() bool { return true }
+	if ctx.Done() != nil {
+		end = context.AfterFunc(ctx, c.interrupt)
+	}
+	if err := c.transmit(); err != nil {
+		end()
+		return nil, c.wrap(ctx, req.op, err)
+	}
+	return end, nil
+}
+
+var errInUse = errors.New("socket has an unfinished request")
+
+// interruptNow makes every wait on the socket end, now and in future: a Conn whose request was
+// cancelled is not used again.
+func (c *Conn) interruptNow() { _ = c.nl.SetDeadline(time.Unix(1, 0)) }
+
+func (c *Conn) transmit() error {
+	if err := c.raw.Write(c.send); err != nil {
+		return err
+	}
+	return c.err
+}
+
+// sendNow writes the request. A netlink socket that is not connected sends to the kernel (port 0).
+func (c *Conn) sendNow(fd uintptr) bool {
+	_, c.err = ignoringEINTR(func() (int, error) { return unix.Write(int(fd), c.req.b) })
+	return !errors.Is(c.err, unix.EAGAIN)
+}
+
+// receive returns the next datagram. One that is larger than the buffer is lost; the buffer is grown
+// so that the same request succeeds when it is made again on this socket.
+func (c *Conn) receive() ([]byte, error) {
+	if err := c.raw.Read(c.recv); err != nil {
+		return nil, err
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	if c.n > len(c.buf) {
+		size := len(c.buf)
+		c.buf = make([]byte, align(c.n))
+		return nil, fmt.Errorf("%w: %d bytes for %d", ErrTruncated, c.n, size)
+	}
+	return c.buf[:c.n], nil
+}
+
+// recvNow reads one datagram. With MSG_TRUNC the kernel returns its real length (recv(2)).
+func (c *Conn) recvNow(fd uintptr) bool {
+	c.n, c.err = ignoringEINTR(func() (int, error) {
+		n, _, err := unix.Recvfrom(int(fd), c.buf, unix.MSG_TRUNC)
+		return n, err
+	})
+	return !errors.Is(c.err, unix.EAGAIN)
+}
+
+func ignoringEINTR(f func() (int, error)) (int, error) {
+	for {
+		n, err := f()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
+// wrap names the request in an error; a wait that ctx ended is ctx's error.
+func (c *Conn) wrap(ctx context.Context, op string, err error) error {
+	if ctxErr := ctx.Err(); ctxErr != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = ctxErr
+	}
+	var told *OpError
+	if errors.As(err, &told) {
+		told.Op = op
+		return told
+	}
+	return &OpError{Op: op, Err: err}
+}
+
+// native is the byte order of netlink headers and of attributes that do not say otherwise.
+var native = binary.NativeEndian
+
+// align rounds up to NLMSG_ALIGNTO, which is NLA_ALIGNTO as well.
+func align(n int) int { return (n + 3) &^ 3 }

@@ -1,0 +1,141 @@
+package nlsock
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Message is one message of an answer. Data is what follows the netlink header, a slice of the
+// receive buffer that holds until the next message is taken.
+type Message struct {
+	Type  uint16
+	Flags uint16
+	Data  []byte
+}
+
+// Dump sends req as a dump and yields the messages of the answer as they come. An error is yielded
+// last: an [*OpError] around the kernel's errno, the context's error, [ErrTruncated] or
+// [ErrInterrupted], before which every message has been yielded.
+//
+// A consumer that stops early leaves the socket with an unread answer: see [Conn.Reusable].
+func (c *Conn) Dump(ctx context.Context, req *Request) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		a := answer{multi: true, take: func(m Message) bool { return yield(m, nil) }}
+		err := c.exchange(ctx, req, unix.NLM_F_DUMP, &a)
+		if err != nil && !a.stopped {
+			yield(Message{}, err)
+		}
+	}
+}
+
+// Do sends req with flags and returns the one message that answers it, empty where the kernel only
+// acknowledges (NLM_F_ACK). The message holds until the socket's next request.
+func (c *Conn) Do(ctx context.Context, req *Request, flags uint16) (Message, error) {
+	var reply Message
+	a := answer{take: func(m Message) bool { reply = m; return true }}
+	if err := c.exchange(ctx, req, flags, &a); err != nil {
+		return Message{}, err
+	}
+	return reply, nil
+}
+
+// exchange sends req and reads its answer, and notes whether the socket is clean afterwards.
+func (c *Conn) exchange(ctx context.Context, req *Request, flags uint16, a *answer) error {
+	op := req.op
+	end, err := c.begin(ctx, req, flags)
+	if err != nil {
+		return err
+	}
+	a.seq = c.seq
+	err = c.read(a)
+	undisturbed := end()
+	c.inUse = !a.done || !undisturbed
+	if err == nil && a.interrupted {
+		err = ErrInterrupted
+	}
+	if err != nil {
+		return c.wrap(ctx, op, err)
+	}
+	return nil
+}
+
+// answer is the state of reading one answer.
+type answer struct {
+	seq         uint32
+	multi       bool               // it ends with NLMSG_DONE
+	take        func(Message) bool // false: stop
+	stopped     bool               // take said so
+	done        bool               // read to its end
+	interrupted bool
+	truncated   error
+}
+
+// read receives until the answer is complete. One that had a datagram too large for the buffer is read
+// to its end, untaken, so that the socket, whose buffer has grown, can make the request again.
+func (c *Conn) read(a *answer) error {
+	for !a.done && !a.stopped {
+		b, err := c.receive()
+		switch {
+		case errors.Is(err, ErrTruncated):
+			a.truncated = err
+			a.done = !a.multi
+			a.take = func(Message) bool { return true }
+		case err != nil:
+			return err
+		default:
+			if err := a.datagram(b); err != nil {
+				return err
+			}
+		}
+	}
+	return a.truncated
+}
+
+// datagram takes every message of one datagram. A Conn whose answer was not read to its end is not used
+// again, so a foreign sequence number can only be a notification's, and is passed over.
+func (a *answer) datagram(b []byte) error {
+	for len(b) > 0 && !a.done && !a.stopped {
+		if len(b) < headerSize {
+			return ErrMalformed
+		}
+		size := int(native.Uint32(b))
+		if size < headerSize || size > len(b) {
+			return ErrMalformed
+		}
+		m := Message{
+			Type:  native.Uint16(b[4:]),
+			Flags: native.Uint16(b[6:]),
+			Data:  b[headerSize:size:size],
+		}
+		if native.Uint32(b[8:]) == a.seq {
+			if err := a.message(m); err != nil {
+				return err
+			}
+		}
+		b = b[min(align(size), len(b)):]
+	}
+	return nil
+}
+
+func (a *answer) message(m Message) error {
+	a.interrupted = a.interrupted || m.Flags&unix.NLM_F_DUMP_INTR != 0
+	switch m.Type {
+	case unix.NLMSG_NOOP:
+		return nil
+	case unix.NLMSG_OVERRUN:
+		return syscall.ENOBUFS
+	case unix.NLMSG_ERROR:
+		a.done = true
+		return errorOf(m)
+	case unix.NLMSG_DONE:
+		a.done = true
+		return doneError(m)
+	}
+	a.done = !a.multi
+	a.stopped = !a.take(m)
+	return nil
+}

@@ -1,0 +1,177 @@
+package rtnl
+
+import (
+	"context"
+	"iter"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/nlsock"
+)
+
+// Link is one network interface (RTM_NEWLINK). Fields without an attribute in the message are zero;
+// [Link.Has] tells where zero is a value. Slices hold until the next row.
+type Link struct {
+	Index    int
+	Type     uint16 // ARPHRD_*, unix.ARPHRD_ETHER for one
+	Flags    uint32 // unix.IFF_*
+	Name     string
+	Alias    string
+	AltNames []string
+
+	HardwareAddr  []byte // IFLA_ADDRESS; the local end of a tunnel
+	BroadcastAddr []byte // IFLA_BROADCAST; the far end of a tunnel
+	PermanentAddr []byte // IFLA_PERM_ADDRESS
+
+	MTU, MinMTU, MaxMTU uint32
+	TxQueueLen          uint32
+	Qdisc               string
+	Group               uint32
+	NumTxQueues         uint32
+	NumRxQueues         uint32
+	Promiscuity         uint32
+	AllMulti            uint32
+	GSOMaxSegs          uint32
+	GSOMaxSize          uint32
+	GSOIPv4MaxSize      uint32
+	GROMaxSize          uint32
+	GROIPv4MaxSize      uint32
+	TSOMaxSegs          uint32
+	TSOMaxSize          uint32
+	NumVF               uint32
+
+	OperState        uint8 // IF_OPER_*, as in linux/if.h
+	LinkMode         uint8 // IF_LINK_MODE_*
+	Carrier          bool
+	CarrierChanges   uint32
+	CarrierUpCount   uint32
+	CarrierDownCount uint32
+	ProtoDown        bool
+	ProtoDownReason  uint32
+
+	Master      int // index of the interface that it is a port of; 0: none
+	Link        int // index of what it stands on or is paired with; 0: none, or itself where tunnels say so
+	LinkNetNSID int // of the namespace that Link counts in, where Has(IFLA_LINK_NETNSID)
+
+	Kind      string // IFLA_INFO_KIND: bridge, veth, vlan …; "" for a plain device
+	Data      []byte // IFLA_INFO_DATA: attributes of that kind
+	PortKind  string // IFLA_INFO_SLAVE_KIND
+	PortData  []byte // IFLA_INFO_SLAVE_DATA
+	ParentBus string
+	ParentDev string
+
+	PhysPortID   []byte
+	PhysPortName string
+	PhysSwitchID []byte
+
+	XDPAttached uint8 // XDP_ATTACHED_*; 0: none
+	XDPProgID   uint32
+
+	AddrGenMode uint8  // IN6_ADDR_GEN_MODE_*, where HasInet6
+	Token       []byte // IFLA_INET6_TOKEN
+	HasInet6    bool   // IPv6 told of the interface
+
+	Stats    Stats
+	NumStats int // how many of Stats this kernel has; 0: not asked for
+
+	attrs attrSet
+	last  linkTexts
+}
+
+// linkTexts are texts of the row before, which are likely to come again and then need no memory.
+type linkTexts struct{ qdisc, kind, portKind, parentBus string }
+
+// Has tells whether the message had an attribute, one of unix.IFLA_*.
+func (l *Link) Has(attr uint16) bool { return l.attrs.has(attr) }
+
+// LinkFilter says which interfaces a dump yields.
+type LinkFilter struct {
+	Master int    // 0: any or none
+	Kind   string // "": any or none
+	Stats  bool   // with counters, which are a third of the message
+}
+
+// What an IFLA_EXT_MASK asks for beyond the usual (RTEXT_FILTER_*, linux/rtnetlink.h).
+const (
+	extVF        = 1 << 0 // number and state of virtual functions
+	extSkipStats = 1 << 3
+)
+
+func (f *LinkFilter) mask() uint32 {
+	if f.Stats {
+		return extVF
+	}
+	return extVF | extSkipStats
+}
+
+// Links yields interfaces by rising index.
+func (c *Conn) Links(ctx context.Context, f LinkFilter) iter.Seq2[*Link, error] {
+	req := c.sock.Request("dump links", unix.RTM_GETLINK)
+	req.Raw(make([]byte, unix.SizeofIfInfomsg))
+	req.Uint32(unix.IFLA_EXT_MASK, f.mask())
+	if f.Master != 0 {
+		req.Uint32(unix.IFLA_MASTER, uint32(f.Master))
+	}
+	if f.Kind != "" {
+		req.Nest(unix.IFLA_LINKINFO, func() { req.String(unix.IFLA_INFO_KIND, f.Kind) })
+	}
+	return dump(ctx, c, req, unix.RTM_NEWLINK, &c.link, func(b []byte) (bool, error) {
+		if err := c.link.decode(b); err != nil {
+			return false, err
+		}
+		return f.wants(&c.link), nil
+	})
+}
+
+// wants checks again, because a kernel that has no interfaces of a kind answers a dump of that kind
+// with all interfaces.
+func (f *LinkFilter) wants(l *Link) bool {
+	return (f.Master == 0 || l.Master == f.Master) && (f.Kind == "" || l.Kind == f.Kind)
+}
+
+// LinkByName gets one interface, by its name or one of its alternative names. That there is none is
+// ENODEV. The link holds until the next one is read.
+func (c *Conn) LinkByName(ctx context.Context, name string, stats bool) (*Link, error) {
+	attr := uint16(unix.IFLA_IFNAME)
+	if len(name) >= unix.IFNAMSIZ {
+		attr = unix.IFLA_ALT_IFNAME
+	}
+	req := c.sock.Request("get link "+name, unix.RTM_GETLINK)
+	req.Raw(make([]byte, unix.SizeofIfInfomsg))
+	req.Uint32(unix.IFLA_EXT_MASK, (&LinkFilter{Stats: stats}).mask())
+	req.String(attr, name)
+	m, err := c.sock.Do(ctx, req, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.link.decode(m.Data); err != nil {
+		return nil, req.Fail(err)
+	}
+	return &c.link, nil
+}
+
+// decode reads struct ifinfomsg (family u8, pad u8, type u16, index i32, flags u32, change u32) and
+// the attributes behind it.
+func (l *Link) decode(b []byte) error {
+	if len(b) < unix.SizeofIfInfomsg {
+		return ErrMalformed
+	}
+	*l = Link{
+		Type:     native.Uint16(b[2:]),
+		Index:    int(int32(native.Uint32(b[4:]))),
+		Flags:    native.Uint32(b[8:]),
+		AltNames: l.AltNames[:0],
+		last:     l.last,
+	}
+	a := nlsock.Attributes(b[unix.SizeofIfInfomsg:])
+	for a.Next() {
+		l.attrs.add(a.Type())
+		if l.size(&a) || l.state(&a) || l.text(&a) {
+			continue
+		}
+		if err := l.nested(&a); err != nil {
+			return err
+		}
+	}
+	return a.Err()
+}
