@@ -1,5 +1,7 @@
 package registry
 
+import "encoding/json"
+
 // Opt is a value that may be absent: an optional scalar of params or of a result. The zero Opt is
 // absent; it is left out of JSON, never written as null.
 type Opt[T any] struct {
@@ -33,3 +35,24 @@ func (o Opt[T]) IsSet() bool { return o.set }
 
 // IsZero is what encoding/json's omitzero asks.
 func (o Opt[T]) IsZero() bool { return !o.set }
+
+// MarshalJSON writes the value; an absent one, which omitzero leaves out, as null.
+func (o Opt[T]) MarshalJSON() ([]byte, error) {
+	if !o.set {
+		return []byte("null"), nil
+	}
+	return json.Marshal(o.value)
+}
+
+// UnmarshalJSON reads a value that is there; null, which the table never has, is taken as absent.
+func (o *Opt[T]) UnmarshalJSON(b []byte) error {
+	*o = Opt[T]{}
+	if string(b) == "null" {
+		return nil
+	}
+	if err := json.Unmarshal(b, &o.value); err != nil {
+		return err
+	}
+	o.set = true
+	return nil
+}

@@ -46,6 +46,7 @@ func (o *Out) spill() error {
 // Stream takes the rows of a streamed result, one at a time, in constant memory.
 type Stream[T any] struct {
 	out    *Out
+	base   int // where the result begins in out.Buf
 	start  int // where the first row begins in out.Buf
 	rows   int
 	append func(*T, []byte) []byte
@@ -76,7 +77,75 @@ func (s *Stream[T]) Restart() bool {
 	return true
 }
 
-// newStream is called by generated code once the bytes that open the list are in out.
-func newStream[T any](out *Out, appendRow func(*T, []byte) []byte) *Stream[T] {
-	return &Stream[T]{out: out, start: len(out.Buf), append: appendRow}
+// newStream begins a streamed result with opening, the bytes up to where the first row goes.
+func newStream[T any](out *Out, opening string, appendRow func(*T, []byte) []byte) *Stream[T] {
+	base := len(out.Buf)
+	out.Buf = append(out.Buf, opening...)
+	return &Stream[T]{out: out, base: base, start: len(out.Buf), append: appendRow}
+}
+
+// errNoResult is a fault of a handler: it returned neither a result nor an error.
+var errNoResult = errors.New("the handler returned no result")
+
+// reply writes what a handler has returned.
+func reply[T any, P interface {
+	*T
+	AppendJSON([]byte) []byte
+}](out *Out, res P, err error) error {
+	if err != nil {
+		return err
+	}
+	if res == nil {
+		return errNoResult
+	}
+	base := len(out.Buf)
+	out.Buf = res.AppendJSON(out.Buf)
+	return out.finish(base)
+}
+
+// replyRaw writes a result that is JSON already.
+func replyRaw(out *Out, res RawJSON, err error) error {
+	if err != nil {
+		return err
+	}
+	if len(res) == 0 {
+		return errNoResult
+	}
+	base := len(out.Buf)
+	out.Buf = append(out.Buf, res...)
+	return out.finish(base)
+}
+
+// replyStream ends a streamed result with the members that stand behind the rows; nil is none.
+func replyStream[T, E any, P interface {
+	*E
+	appendMembers([]byte) []byte
+}](rows *Stream[T], end P, err error) error {
+	out := rows.out
+	if err != nil {
+		out.undo(rows.base)
+		return err
+	}
+	out.Buf = append(out.Buf, ']')
+	if end != nil {
+		out.Buf = end.appendMembers(out.Buf)
+	}
+	out.Buf = append(out.Buf, '}')
+	return out.finish(rows.base)
+}
+
+// finish is spill for the end of a result that began at base.
+func (o *Out) finish(base int) error {
+	err := o.spill()
+	if err != nil {
+		o.undo(base)
+	}
+	return err
+}
+
+// undo takes back what was appended since base, where that is still possible.
+func (o *Out) undo(base int) {
+	if !o.sent {
+		o.Buf = o.Buf[:base]
+	}
 }

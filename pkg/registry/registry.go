@@ -10,7 +10,11 @@ package registry
 import (
 	"context"
 	"fmt"
+
+	"github.com/geomind/my_os_server/api"
 )
+
+//go:generate go run ../../internal/registrygen/gen -spec ../../api/openrpc.json -out .
 
 // Right is what a caller must hold to call a method. Rights are ordered: Admin holds Write, Write
 // holds Read, and every caller holds None.
@@ -85,6 +89,10 @@ type Method struct {
 	call   func(ctx context.Context, s *Servers, params any, out *Out) error
 }
 
+// Document is the specification itself, the OpenRPC document that rpc.discover answers. It must not be
+// changed.
+func Document() []byte { return api.Document }
+
 // All lists every method in the order of the specification. The slice must not be changed.
 func All() []*Method { return methods }
 
@@ -115,15 +123,8 @@ func (m *Method) Namespace() string {
 // is in the *ParamsError that comes back where it does not fit.
 func (m *Method) Decode(raw []byte) (any, error) { return m.decode(raw) }
 
-// Call runs the handler of the server that the method belongs to and appends its result to out.
-// params is what Decode returned.
+// Call runs the handler of the server that the method belongs to and appends its result to out. params
+// is what Decode returned. Where an error comes back and out.Sent is false, out.Buf is as it was before.
 func (m *Method) Call(ctx context.Context, s *Servers, params any, out *Out) error {
 	return m.call(ctx, s, params, out)
-}
-
-// Servers holds the handlers, one generated interface per namespace of the table.
-type Servers struct {
-	RPC RPCServer
-	Net NetServer
-	Vol VolServer
 }
