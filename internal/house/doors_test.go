@@ -28,17 +28,17 @@ var doors = map[string][]string{
 	"internal/config":    {},
 	"internal/rpcserver": {"pkg/registry", "pkg/acl", "internal/identity", "internal/jsonwire"},
 
-	"internal/nlsock": {}, // sockets and attributes, under every codec of a netlink family
-	"internal/rtnl":   {"internal/nlsock"},
+	"internal/nlsock":   {}, // sockets and attributes, under every codec of a netlink family
+	"internal/rtnl":     {"internal/nlsock"},
 	"internal/sysctl":   {},
 	"internal/hostinfo": {},
-	"internal/mount":  {},
-	"internal/blk":    {},
-	"internal/hang":   {},
-	"pkg/netops":      {"pkg/registry", "internal/rtnl", "internal/sysctl", "internal/hostinfo"},
-	"pkg/volops":      {"pkg/registry", "internal/blk", "internal/mount", "internal/hang"},
+	"internal/mount":    {},
+	"internal/blk":      {},
+	"internal/hang":     {},
+	"pkg/netops":        {"pkg/registry", "internal/rtnl", "internal/sysctl", "internal/hostinfo"},
+	"pkg/volops":        {"pkg/registry", "internal/blk", "internal/mount", "internal/hang"},
 
-	"internal/daemon": {"api", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock"},
+	"internal/daemon":         {"api", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock"},
 	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "internal/daemon", "internal/rpcserver"},
 
 	"internal/house":    {},
