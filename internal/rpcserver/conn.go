@@ -1,0 +1,155 @@
+package rpcserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/identity"
+)
+
+// conn is one connection: who is at its other end, what that one may do, and how long it may take over
+// an answer.
+type conn struct {
+	net.Conn
+	s     *Server
+	peer  identity.Peer
+	share *share
+	tls   bool
+	plain plainCaller
+	leave sync.Once
+
+	// cutoff is when the answer that is being written must be with the client, to its last byte; zero
+	// is no such instant. It belongs to the goroutine that serves the connection, which lends it to a
+	// worker together with the right to write.
+	cutoff time.Time
+}
+
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+func connFrom(ctx context.Context) *conn { return ctx.Value(connKey{}).(*conn) }
+
+// listener accepts connections for the server, and only as many as one caller may have.
+type listener struct {
+	net.Listener
+	s *Server
+}
+
+// Accept waits for the next connection that is let in. One that is not is closed without a word: to
+// answer it would cost what the limit is there to save.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := l.s.admit(raw); c != nil {
+			return c, nil
+		}
+		raw.Close()
+	}
+}
+
+// admit finds out who is at the other end and takes a connection of that one's share; nil is no.
+func (s *Server) admit(raw net.Conn) *conn {
+	peer, err := identity.PeerOf(raw)
+	if err != nil {
+		s.log.Debug().Err(err).Msg("connection refused: its peer is unknown")
+		return nil
+	}
+	share, limit := s.ledger.enter(&peer, remoteAddr(raw))
+	if limit != nil {
+		s.metrics.refusedConns.Inc()
+		s.log.Debug().Stringer("peer", peerName(peer)).Err(limit).Msg("connection refused")
+		return nil
+	}
+	_, secure := raw.(*tls.Conn)
+	return &conn{Conn: raw, s: s, peer: peer, share: share, tls: secure}
+}
+
+// remoteAddr is the address of a peer on TCP, and the zero Addr for one on a Unix socket.
+func remoteAddr(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// Close closes the connection and gives it back to its caller's share.
+func (c *conn) Close() error {
+	c.leave.Do(func() { c.s.ledger.leave(c.share) })
+	return c.Conn.Close()
+}
+
+// CloseWrite ends our direction only. net/http uses it, where a connection has it, to let a client that
+// is still sending read the answer before the connection is gone.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// Write sends p. It ends early when the client takes nothing for a while or the cutoff has come. What
+// net/http refuses by itself, before a handler is asked, goes out without the text it puts behind it.
+func (c *conn) Write(p []byte) (int, error) {
+	if status := refusal(p); status != 0 {
+		if _, err := c.push(bareAnswer(status), time.Time{}); err != nil {
+			return 0, err
+		}
+		return len(p), nil
+	}
+	return c.push(p, c.cutoff)
+}
+
+// push writes p with a deadline that every bit of progress moves on, up to the cutoff.
+func (c *conn) push(p []byte, cutoff time.Time) (n int, err error) {
+	for {
+		deadline := time.Now().Add(c.s.deadlines.Stall)
+		last := !cutoff.IsZero() && !deadline.Before(cutoff)
+		if last {
+			deadline = cutoff
+		}
+		if err := c.Conn.SetWriteDeadline(deadline); err != nil {
+			return n, err
+		}
+		var m int
+		m, err = c.Conn.Write(p[n:])
+		n += m
+		if err == nil || last || m == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+	}
+}
+
+// gone tells whether the client has closed the connection altogether. End of file alone does not say
+// so: a client may close its sending direction (socat does) and wait for the answer. On a Unix socket the
+// kernel tells the two apart; on TCP it cannot, and end of file has to be taken for the end.
+func (c *conn) gone() bool {
+	socket, ok := c.Conn.(*net.UnixConn)
+	if !ok {
+		return true
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := true
+	err = raw.Control(func(fd uintptr) {
+		state := []unix.PollFd{{Fd: int32(fd)}} // POLLHUP and POLLERR need not be asked for
+		_, err := unix.Poll(state, 0)
+		gone = err == nil && state[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return err != nil || gone
+}

@@ -1,0 +1,161 @@
+package rpcserver
+
+import (
+	"cmp"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// exchange is one HTTP request and its answer. It belongs to the goroutine that serves the connection,
+// which lends what a handler needs to a worker; see task.
+type exchange struct {
+	s       *Server
+	c       *conn
+	w       http.ResponseWriter
+	r       *http.Request
+	path    string // of the request, without its query
+	start   time.Time
+	headers headers
+	who     identified
+
+	body      []byte
+	bodyTaken int64 // what the body takes of the caller's share
+	bodyLent  bool  // a handler that nobody waits for may still read the body
+
+	buf      []byte // the answer, as far as it is not on the wire
+	batch    bool
+	slot     bool  // a call's place is taken, until its result is out of memory
+	stream   bool  // a stream's place is taken
+	onWire   bool  // a part of the answer is on the wire
+	streamed int   // how many bytes of it
+	broken   error // why no more can be put there
+}
+
+// kept is the largest buffer that is kept for the next exchange: that of an answer that has just not been
+// streamed.
+const kept = registry.FlushSize + 16<<10
+
+func (s *Server) borrow() *exchange {
+	x := s.exchanges.Get().(*exchange)
+	x.s = s
+	return x
+}
+
+// giveBack ends an exchange, also one that ends in a panic, and everything it has taken.
+func (s *Server) giveBack(x *exchange) {
+	x.giveSlot()
+	if x.stream {
+		s.ledger.streams.give(&x.c.share.streams, 1)
+	}
+	if x.bodyTaken > 0 {
+		s.ledger.bodies.give(&x.c.share.bodies, x.bodyTaken)
+	}
+	body, buf := x.body, x.buf
+	if x.bodyLent || cap(body) > kept {
+		body = nil
+	}
+	if cap(buf) > kept {
+		buf = nil
+	}
+	*x = exchange{body: body[:0], buf: buf[:0]}
+	s.exchanges.Put(x)
+}
+
+func (x *exchange) giveSlot() {
+	if x.slot {
+		x.s.ledger.calls.give(&x.c.share.calls, 1)
+		x.slot = false
+	}
+}
+
+// answer answers what the body holds: one call or a batch.
+func (x *exchange) answer() {
+	if isBatch(x.body) {
+		x.answerBatch()
+	} else {
+		x.answerSingle()
+	}
+	if x.broken != nil {
+		panic(http.ErrAbortHandler) // what is not whole must not look whole: the connection ends here
+	}
+}
+
+func (x *exchange) answerSingle() {
+	rec := record{start: x.start}
+	c, err := readCall(x.body)
+	if err != nil {
+		x.fail(c.id, err, &rec)
+	} else {
+		x.call(&c, &rec)
+	}
+	x.send()
+	rec.bytes += x.streamed
+	rec.cut = cmp.Or(rec.cut, x.broken)
+	x.conclude(&rec)
+}
+
+// answerFault answers a body with which something is wrong as a whole.
+func (x *exchange) answerFault(err error) {
+	rec := record{start: x.start}
+	x.fail(nil, err, &rec)
+	x.send()
+	x.conclude(&rec)
+}
+
+// fail appends the answer to what is not a request. Its id is null where it could not be read.
+func (x *exchange) fail(id []byte, err error, rec *record) {
+	mark := len(x.buf)
+	rec.err, rec.kind = x.s.wireError(err, &facts{})
+	x.buf = appendError(x.buf, id, rec.err)
+	rec.bytes = len(x.buf) - mark
+}
+
+// send puts what is left of the answer on the wire.
+func (x *exchange) send() {
+	switch {
+	case x.broken != nil:
+		return
+	case len(x.buf) == 0 && !x.onWire:
+		x.w.WriteHeader(http.StatusNoContent)
+		return
+	case !x.onWire:
+		x.begin(len(x.buf))
+	}
+	x.broken = x.write(x.buf)
+}
+
+// implicitLength is up to where net/http finds the length of an answer by itself: it is what its own
+// buffer holds when the handler returns.
+const implicitLength = 2048
+
+// begin sets the headers of an answer whose body has size bytes; -1 is not known.
+func (x *exchange) begin(size int) {
+	h := x.w.Header()
+	h["Content-Type"] = jsonType
+	if size > implicitLength {
+		h["Content-Length"] = []string{strconv.Itoa(size)}
+	}
+}
+
+var jsonType = []string{"application/json"}
+
+// write puts p on the wire behind what is there.
+func (x *exchange) write(p []byte) error {
+	n, err := x.w.Write(p)
+	x.s.metrics.sent.Add(float64(n))
+	return err
+}
+
+// errorTime is what a client gets, at least, to take an answer that says that its time is up.
+const errorTime = time.Second
+
+// takenUntil sets when the answer must be with the client.
+func (x *exchange) takenUntil(deadline time.Time) {
+	if soon := time.Now().Add(errorTime); deadline.Before(soon) {
+		deadline = soon
+	}
+	x.c.cutoff = deadline
+}

@@ -1,0 +1,109 @@
+package rpcserver
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/geomind/my_os_server/pkg/acl"
+)
+
+// pages are the answers to GET. All but the metrics are made once.
+type pages struct {
+	health, document, wellKnown []byte
+	metrics                     http.Handler
+}
+
+// documentInfo is what the pages take from the OpenRPC document.
+type documentInfo struct {
+	Info struct {
+		Title       string `json:"title"`
+		Description string `json:"description"`
+	} `json:"info"`
+}
+
+func newPages(o *Options, m *metrics) (*pages, error) {
+	var d documentInfo
+	if err := json.Unmarshal(o.Document, &d); err != nil {
+		return nil, fmt.Errorf("OpenRPC document: %w", err)
+	}
+	health := struct {
+		Status  string `json:"status"`
+		Service string `json:"service"`
+		Version string `json:"version"`
+	}{"ok", o.Service, o.Version}
+	wellKnown := struct {
+		Protocol    string `json:"protocol"`
+		Name        string `json:"name"`
+		Title       string `json:"title"`
+		Version     string `json:"version"`
+		Description string `json:"description"`
+		Socket      string `json:"socket"`
+	}{"openrpc", o.Service, d.Info.Title, o.Version, d.Info.Description, "rpc"}
+	p := &pages{document: o.Document, metrics: promhttp.HandlerFor(m.gatherer, promhttp.HandlerOpts{DisableCompression: true})}
+	var err error
+	if p.health, err = json.Marshal(health); err != nil {
+		return nil, err
+	}
+	if p.wellKnown, err = json.Marshal(wellKnown); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// servePage answers what is read with GET.
+func (x *exchange) servePage() {
+	var page []byte
+	p := x.s.pages
+	switch x.path {
+	case "/health":
+		page = p.health
+	case "/openrpc.json":
+		page = p.document
+	case "/.well-known/heroservice.json":
+		page = p.wellKnown
+	case "/metrics":
+	default:
+		x.s.refuse(x.w, http.StatusNotFound)
+		return
+	}
+	switch {
+	case x.r.Method != http.MethodGet && x.r.Method != http.MethodHead:
+		x.s.allow(x.w, "GET, HEAD")
+	case page == nil:
+		x.serveMetrics()
+	default:
+		x.servePlain(page)
+	}
+}
+
+func (x *exchange) servePlain(page []byte) {
+	h := x.w.Header()
+	h["Content-Type"] = jsonType
+	h["Content-Length"] = []string{strconv.Itoa(len(page))}
+	_, _ = x.w.Write(page) // net/http ends the connection itself where this fails
+}
+
+// metricsMethod stands for GET /metrics where rights are decided. Rules that name methods never cover it.
+var metricsMethod = acl.Method{Name: "rpc.metrics"}
+
+// serveMetrics shows the metrics to callers that may read.
+func (x *exchange) serveMetrics() {
+	if err := x.identify(); err != nil {
+		x.s.refuse(x.w, http.StatusUnauthorized)
+		return
+	}
+	if x.who.policy.Right(x.who.caller, metricsMethod) < acl.Read {
+		x.s.refuse(x.w, http.StatusForbidden)
+		return
+	}
+	if limit := x.s.ledger.calls.take(&x.c.share.calls, 1, x.c.share.privileged); limit != nil {
+		x.s.refuse(x.w, http.StatusServiceUnavailable)
+		return
+	}
+	x.slot = true
+	x.s.pages.metrics.ServeHTTP(x.w, x.r)
+}

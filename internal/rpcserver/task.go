@@ -1,0 +1,255 @@
+package rpcserver
+
+import (
+	"context"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// task is a call in the hands of a worker. A handler may be stuck in a system call that no context ends; so
+// it runs on a goroutine of its own, and the connection's goroutine waits for it no longer than a grace
+// beyond the deadline. From then on the task belongs to the worker alone, with all that the handler can
+// reach: its buffer, its params, the body they stand in. Its call's place stays taken until the handler
+// comes back, so that what hangs cannot pile up.
+type task struct {
+	s       *Server
+	share   *share
+	ctx     context.Context
+	backend Backend
+	method  *registry.Method
+	params  any
+	raw     []byte
+	out     registry.Out
+	done    chan error // takes what the handler returned, where someone waits for it
+
+	mu        sync.Mutex
+	finished  bool      // the handler came back in time
+	abandoned bool      // nobody waits any more
+	x         *exchange // whose answer it is; reached by the worker under mu, while the task is not abandoned
+	failed    error     // why the wire took no more
+}
+
+func newTask() *task {
+	return &task{done: make(chan error, 1)}
+}
+
+// run hands the call to a worker and waits for it.
+func (x *exchange) run(c *call, m *registry.Method, params any, rec *record) error {
+	if !time.Now().Before(rec.deadline) {
+		return errNotBegun
+	}
+	ctx, cancel := x.context(m, rec)
+	defer cancel()
+	t := x.s.tasks.Get().(*task)
+	t.s, t.share, t.x = x.s, x.c.share, x
+	t.ctx, t.backend, t.method, t.params, t.raw = ctx, x.s.backend, m, params, c.params
+	mark := len(x.buf)
+	t.out.Buf = appendResult(x.buf, c.id)
+	switch {
+	case x.batch:
+		t.out.Limit = len(t.out.Buf) + x.s.limits.MemberBytes
+	case c.id == nil:
+		t.out.Write = discard
+	default:
+		x.c.cutoff = rec.deadline
+		t.out.Write = t.write
+	}
+	x.s.workers.start(t)
+	err, came := t.await(ctx, x.s.deadlines.Grace)
+	if !came {
+		x.abandon(mark)
+		return err
+	}
+	x.buf = t.out.Buf
+	if t.failed != nil {
+		err = t.failed
+	}
+	x.s.recycle(t)
+	return x.checkSize(mark, err)
+}
+
+// recycle keeps a task that nobody uses any more for the next call.
+func (s *Server) recycle(t *task) {
+	*t = task{done: t.done}
+	s.tasks.Put(t)
+}
+
+// abandon leaves to the handler what it may still use, and goes on with a copy of what was answered before.
+func (x *exchange) abandon(mark int) {
+	x.buf = slices.Clone(x.buf[:mark])
+	x.bodyLent = true
+	x.slot = false // settle gives it back
+	x.s.metrics.abandoned.Add(1)
+}
+
+// context is what a handler runs under. A read ends with its deadline, with its client and with the server;
+// a write with its deadline only.
+func (x *exchange) context(m *registry.Method, rec *record) (context.Context, func()) {
+	if m.Effect != registry.EffectRead {
+		ctx, cancel := context.WithDeadline(x.s.writes, rec.deadline)
+		return registry.WithCaller(ctx, rec.caller), cancel
+	}
+	ctx, cancel := context.WithDeadline(x.s.reads, rec.deadline)
+	c := x.c
+	stop := context.AfterFunc(x.r.Context(), func() {
+		if c.gone() {
+			cancel()
+		}
+	})
+	return registry.WithCaller(ctx, rec.caller), func() {
+		stop()
+		cancel()
+	}
+}
+
+func discard([]byte) error { return nil }
+
+// await waits for the handler, and, once the context is done, for a grace more.
+func (t *task) await(ctx context.Context, grace time.Duration) (err error, came bool) {
+	select {
+	case err := <-t.done:
+		return err, true
+	case <-ctx.Done():
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case err := <-t.done:
+		return err, true
+	case <-timer.C:
+	}
+	t.mu.Lock()
+	t.abandoned = !t.finished
+	t.mu.Unlock()
+	if !t.abandoned {
+		return <-t.done, true
+	}
+	return ctx.Err(), false
+}
+
+// perform runs the handler; it is what a worker does.
+func (t *task) perform() error {
+	return t.s.invoke(t.ctx, t.backend, t.method, t.params, t.raw, &t.out)
+}
+
+// finish passes on how the handler ended.
+func (t *task) finish(err error) {
+	t.mu.Lock()
+	t.finished = !t.abandoned
+	t.mu.Unlock()
+	if t.finished {
+		t.done <- err
+		return
+	}
+	t.s.ledger.settle(t.share)
+	t.s.metrics.abandoned.Add(-1)
+	t.s.log.Warn().Str("method", t.method.Name).AnErr("error", err).Msg("a handler came back after its call had ended")
+}
+
+// write puts a part of the result on the wire. The first part makes the answer a stream.
+func (t *task) write(p []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.abandoned {
+		return context.DeadlineExceeded
+	}
+	if t.failed == nil {
+		t.failed = t.x.pass(p)
+	}
+	return t.failed
+}
+
+// pass puts a part of a streamed result on the wire.
+func (x *exchange) pass(p []byte) error {
+	if !x.onWire {
+		if limit := x.s.ledger.streams.take(&x.c.share.streams, 1, x.c.share.privileged); limit != nil {
+			return limit
+		}
+		x.stream, x.onWire = true, true
+		x.begin(-1)
+	}
+	x.streamed += len(p)
+	return x.write(p)
+}
+
+// panicError is what a handler's panic becomes.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+// invoke calls the backend. A panic there is that call's error and nothing else.
+func (s *Server) invoke(ctx context.Context, b Backend, m *registry.Method, params any, raw []byte, out *registry.Out) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
+	return b.Call(ctx, m, params, raw, out)
+}
+
+// workers runs tasks on goroutines that are kept for a while: a new one would first have to grow its
+// stack again to what handlers need.
+type workers struct {
+	mu     sync.Mutex
+	idle   []chan *task
+	closed bool
+}
+
+// idleWorkers is how many wait for work, at most.
+const idleWorkers = 16
+
+// start runs the task.
+func (w *workers) start(t *task) {
+	w.mu.Lock()
+	n := len(w.idle)
+	if n == 0 {
+		w.mu.Unlock()
+		go w.work(t)
+		return
+	}
+	in := w.idle[n-1]
+	w.idle = w.idle[:n-1]
+	w.mu.Unlock()
+	in <- t
+}
+
+// work is a worker's life. It is ready for the next task before it passes on the result of this one, since
+// whoever waits for that may have the next one at hand.
+func (w *workers) work(t *task) {
+	in := make(chan *task, 1)
+	for t != nil {
+		err := t.perform()
+		kept := w.park(in)
+		t.finish(err)
+		if !kept {
+			return
+		}
+		t = <-in
+	}
+}
+
+func (w *workers) park(in chan *task) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed || len(w.idle) >= idleWorkers {
+		return false
+	}
+	w.idle = append(w.idle, in)
+	return true
+}
+
+// close ends the workers that wait, and the others when they are done.
+func (w *workers) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for _, in := range w.idle {
+		close(in)
+	}
+	w.idle = nil
+}
