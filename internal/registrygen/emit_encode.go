@@ -18,10 +18,14 @@ func (e *encoder) text(s string) { e.pending += s }
 
 // code writes a statement behind the pending text.
 func (e *encoder) code(format string, args ...any) {
-	if e.pending != "" {
+	switch len(e.pending) {
+	case 0:
+	case 1:
+		e.line("b = append(b, %q)", e.pending[0])
+	default:
 		e.line("b = append(b, %s...)", quote(e.pending))
-		e.pending = ""
 	}
+	e.pending = ""
 	e.line(format, args...)
 }
 
@@ -55,12 +59,12 @@ func emitObjectEncoder(p *printer, name string, members []*property) {
 	p.line("func (v *%s) AppendJSON(b []byte) []byte {", name)
 	switch {
 	case len(members) == 0:
-		p.line("return append(b, `{}`...)")
+		p.line("return append(b, '{', '}')")
 	case members[0].required:
 		e.text("{")
 		e.members(members, "")
 		e.text("}")
-		p.line("return append(b, %s...)", quote(e.pending))
+		e.code("return b")
 	default:
 		p.line("start := len(b)")
 		e.members(members, ",")

@@ -200,8 +200,8 @@ func (p *problems) limit(o *object, name string) string {
 		return ""
 	}
 	n := v.number(true)
-	if strings.HasPrefix(n, "-") {
-		p.add(v.place, "must not be negative")
+	if strings.HasPrefix(n, "-") || n == "0" && strings.HasPrefix(name, "max") {
+		p.add(v.place, "must not be %s", n)
 	}
 	return n
 }

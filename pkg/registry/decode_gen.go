@@ -2,7 +2,9 @@
 
 package registry
 
-import "net/netip"
+import (
+	"net/netip"
+)
 
 var ruleOfInterfaceName = stringRule{format: &formatIfname, minLength: 1, maxLength: 15}
 
@@ -1023,6 +1025,8 @@ var membersOfNetConntrackFlushParams = []Param{
 	{Name: "source", Required: false},
 	{Name: "destination", Required: false},
 	{Name: "state", Required: false},
+	{Name: "mark", Required: false},
+	{Name: "mark_mask", Required: false},
 	{Name: "all", Required: false},
 }
 
@@ -1043,6 +1047,10 @@ func (v *NetConntrackFlushParams) set(d *decoder, member int, raw []byte) {
 	case 5:
 		v.State = opt(d.text(raw, &ruleOfNetConntrackFlushParamsState))
 	case 6:
+		v.Mark = opt(d.text(raw, &ruleOfHex))
+	case 7:
+		v.MarkMask = opt(d.text(raw, &ruleOfHex))
+	case 8:
 		v.All = opt(d.boolean(raw))
 	}
 }

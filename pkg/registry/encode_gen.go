@@ -2,7 +2,9 @@
 
 package registry
 
-import "github.com/geomind/my_os_server/internal/jsonwire"
+import (
+	"github.com/geomind/my_os_server/internal/jsonwire"
+)
 
 // AppendJSON appends v as a JSON object.
 func (v *BalanceFilter) AppendJSON(b []byte) []byte {
@@ -11,11 +13,11 @@ func (v *BalanceFilter) AppendJSON(b []byte) []byte {
 		b = append(b, `,"profiles":[`...)
 		for i := range v.Profiles {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, string(v.Profiles[i]))
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.UsageMin.set {
 		b = append(b, `,"usage_min":`...)
@@ -110,7 +112,8 @@ func (v *BalanceOutcome) AppendJSON(b []byte) []byte {
 		b = append(b, `,"completed":`...)
 		b = jsonwire.AppendInt(b, v.Completed.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -131,7 +134,8 @@ func (v *BlockedBy) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"reason":`...)
 	b = jsonwire.AppendString(b, v.Reason)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -146,27 +150,28 @@ func (v *BootBridge) AppendJSON(b []byte) []byte {
 		b = append(b, `,"ports":[`...)
 		for i := range v.Ports {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Ports[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Addresses != nil {
 		b = append(b, `,"addresses":[`...)
 		for i := range v.Addresses {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendPrefix(b, v.Addresses[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Error.set {
 		b = append(b, `,"error":`...)
 		b = jsonwire.AppendString(b, v.Error.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -187,11 +192,11 @@ func (v *BootIp) AppendJSON(b []byte) []byte {
 		b = append(b, `,"addresses":[`...)
 		for i := range v.Addresses {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendPrefix(b, v.Addresses[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Gateway.set {
 		b = append(b, `,"gateway":`...)
@@ -201,17 +206,18 @@ func (v *BootIp) AppendJSON(b []byte) []byte {
 		b = append(b, `,"dns":[`...)
 		for i := range v.DNS {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.DNS[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Error.set {
 		b = append(b, `,"error":`...)
 		b = jsonwire.AppendString(b, v.Error.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -250,7 +256,8 @@ func (v *BootNat) AppendJSON(b []byte) []byte {
 		b = append(b, `,"error":`...)
 		b = jsonwire.AppendString(b, v.Error.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -283,11 +290,11 @@ func (v *Bridge) AppendJSON(b []byte) []byte {
 		b = append(b, `,"addresses":[`...)
 		for i := range v.Addresses {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Addresses[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Stp.set {
 		b = append(b, `,"stp":`...)
@@ -381,11 +388,11 @@ func (v *Bridge) AppendJSON(b []byte) []byte {
 		b = append(b, `,"vlans":[`...)
 		for i := range v.Vlans {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Vlans[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.GroupAddress.set {
 		b = append(b, `,"group_address":`...)
@@ -522,11 +529,11 @@ func (v *Bridge) AppendJSON(b []byte) []byte {
 	b = append(b, `,"ports":[`...)
 	for i := range v.Ports {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Ports[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Exists.set {
 		b = append(b, `,"exists":`...)
 		b = jsonwire.AppendBool(b, v.Exists.value)
@@ -541,7 +548,8 @@ func (v *Bridge) AppendJSON(b []byte) []byte {
 		b = append(b, `,"tag":`...)
 		b = jsonwire.AppendString(b, v.Tag.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -566,11 +574,11 @@ func (v *BridgePort) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.MAC.set {
 		b = append(b, `,"mac":`...)
@@ -748,11 +756,11 @@ func (v *BridgePort) AppendJSON(b []byte) []byte {
 		b = append(b, `,"vlans":[`...)
 		for i := range v.Vlans {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Vlans[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.VlanMode.set {
 		b = append(b, `,"vlan_mode":`...)
@@ -772,7 +780,8 @@ func (v *BridgePort) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -813,7 +822,8 @@ func (v *BtrfsBalance) AppendJSON(b []byte) []byte {
 		b = append(b, `,"last":`...)
 		b = v.Last.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -833,11 +843,12 @@ func (v *BtrfsChunkUsage) AppendJSON(b []byte) []byte {
 	b = append(b, `,"devices":[`...)
 	for i := range v.Devices {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Devices[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -850,7 +861,8 @@ func (v *BtrfsDeviceSpace) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"bytes":`...)
 	b = jsonwire.AppendInt(b, v.Bytes)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -873,7 +885,8 @@ func (v *BtrfsDeviceStats) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.CorruptionErrs)
 	b = append(b, `,"generation_errs":`...)
 	b = jsonwire.AppendInt(b, v.GenerationErrs)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -896,7 +909,8 @@ func (v *BtrfsDeviceUsage) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.AllocatedBytes)
 	b = append(b, `,"unallocated_bytes":`...)
 	b = jsonwire.AppendInt(b, v.UnallocatedBytes)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -930,41 +944,41 @@ func (v *BtrfsInfo) AppendJSON(b []byte) []byte {
 		b = append(b, `,"features":[`...)
 		for i := range v.Features {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Features[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.DataProfiles != nil {
 		b = append(b, `,"data_profiles":[`...)
 		for i := range v.DataProfiles {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.DataProfiles[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.MetadataProfiles != nil {
 		b = append(b, `,"metadata_profiles":[`...)
 		for i := range v.MetadataProfiles {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.MetadataProfiles[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.SystemProfiles != nil {
 		b = append(b, `,"system_profiles":[`...)
 		for i := range v.SystemProfiles {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.SystemProfiles[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.ExclusiveOperation.set {
 		b = append(b, `,"exclusive_operation":`...)
@@ -1034,11 +1048,12 @@ func (v *BtrfsScrub) AppendJSON(b []byte) []byte {
 	b = append(b, `,"devices":[`...)
 	for i := range v.Devices {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Devices[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1073,7 +1088,8 @@ func (v *BtrfsScrubDevice) AppendJSON(b []byte) []byte {
 		b = append(b, `,"error":`...)
 		b = jsonwire.AppendString(b, v.Error.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1108,7 +1124,8 @@ func (v *BtrfsScrubProgress) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.LastPhysical)
 	b = append(b, `,"unverified_errors":`...)
 	b = jsonwire.AppendInt(b, v.UnverifiedErrors)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1123,7 +1140,8 @@ func (v *BtrfsSpaceInfo) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.TotalBytes)
 	b = append(b, `,"used_bytes":`...)
 	b = jsonwire.AppendInt(b, v.UsedBytes)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1131,11 +1149,12 @@ func (v *BusyData) AppendJSON(b []byte) []byte {
 	b = append(b, `{"kind":"busy","holders":[`...)
 	for i := range v.Holders {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Holders[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1150,7 +1169,8 @@ func (v *ConfigFact) AppendJSON(b []byte) []byte {
 		b = append(b, `,"line":`...)
 		b = jsonwire.AppendInt(b, v.Line.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1167,7 +1187,8 @@ func (v *ConfigFile) AppendJSON(b []byte) []byte {
 		b = append(b, `,"line":`...)
 		b = jsonwire.AppendInt(b, v.Line.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1184,13 +1205,14 @@ func (v *ConfigManager) AppendJSON(b []byte) []byte {
 		b = append(b, `,"interfaces":[`...)
 		for i := range v.Interfaces {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Interfaces[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1207,13 +1229,14 @@ func (v *ConflictData) AppendJSON(b []byte) []byte {
 		b = append(b, `,"differences":[`...)
 		for i := range v.Differences {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Differences[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1274,7 +1297,8 @@ func (v *ConntrackCounters) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expect_delete":`...)
 		b = jsonwire.AppendInt(b, v.ExpectDelete.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1337,7 +1361,8 @@ func (v *ConntrackCpuCounters) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expect_delete":`...)
 		b = jsonwire.AppendInt(b, v.ExpectDelete.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1360,7 +1385,7 @@ func (v *ConntrackEntry) AppendJSON(b []byte) []byte {
 	b = append(b, `,"status":[`...)
 	for i := range v.Status {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Status[i])
 	}
@@ -1469,7 +1494,8 @@ func (v *ConntrackSeqAdjust) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.OffsetBefore)
 	b = append(b, `,"offset_after":`...)
 	b = jsonwire.AppendInt(b, v.OffsetAfter)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1518,7 +1544,8 @@ func (v *ConntrackTuple) AppendJSON(b []byte) []byte {
 		b = append(b, `,"bytes":`...)
 		b = jsonwire.AppendInt(b, v.Bytes.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1544,11 +1571,11 @@ func (v *DaemonConfig) AppendJSON(b []byte) []byte {
 		b = append(b, `,"interfaces":[`...)
 		for i := range v.Interfaces {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Interfaces[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.BridgeBackend.set {
 		b = append(b, `,"bridge_backend":`...)
@@ -1607,11 +1634,12 @@ func (v *Datapath) AppendJSON(b []byte) []byte {
 	b = append(b, `,"ports":[`...)
 	for i := range v.Ports {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Ports[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1625,7 +1653,7 @@ func (v *DatapathFlow) AppendJSON(b []byte) []byte {
 	b = append(b, `,"match":[`...)
 	for i := range v.Match {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Match[i].AppendJSON(b)
 	}
@@ -1634,7 +1662,7 @@ func (v *DatapathFlow) AppendJSON(b []byte) []byte {
 	b = append(b, `,"actions":[`...)
 	for i := range v.Actions {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Actions[i].AppendJSON(b)
 	}
@@ -1660,7 +1688,8 @@ func (v *DatapathFlow) AppendJSON(b []byte) []byte {
 		b = append(b, `,"layer":`...)
 		b = jsonwire.AppendString(b, v.Layer.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1691,7 +1720,8 @@ func (v *DatapathPort) AppendJSON(b []byte) []byte {
 		b = append(b, `,"options":`...)
 		b = jsonwire.AppendString(b, v.Options.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1702,7 +1732,8 @@ func (v *DeadlineExceededData) AppendJSON(b []byte) []byte {
 		b = append(b, `,"applied":`...)
 		b = jsonwire.AppendString(b, string(v.Applied.value))
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1750,11 +1781,11 @@ func (v *DelegatedPrefix) AppendJSON(b []byte) []byte {
 	b = append(b, `,"sub_prefixes":[`...)
 	for i := range v.SubPrefixes {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.SubPrefixes[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.UnreachableRoute.set {
 		b = append(b, `,"unreachable_route":`...)
 		b = jsonwire.AppendBool(b, v.UnreachableRoute.value)
@@ -1767,7 +1798,8 @@ func (v *DelegatedPrefix) AppendJSON(b []byte) []byte {
 		b = append(b, `,"file":`...)
 		b = jsonwire.AppendString(b, v.File.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1816,31 +1848,31 @@ func (v *Dhcp4Lease) AppendJSON(b []byte) []byte {
 		b = append(b, `,"routers":[`...)
 		for i := range v.Routers {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.Routers[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Routes != nil {
 		b = append(b, `,"routes":[`...)
 		for i := range v.Routes {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Routes[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.DNS != nil {
 		b = append(b, `,"dns":[`...)
 		for i := range v.DNS {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.DNS[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Domain.set {
 		b = append(b, `,"domain":`...)
@@ -1850,21 +1882,21 @@ func (v *Dhcp4Lease) AppendJSON(b []byte) []byte {
 		b = append(b, `,"search":[`...)
 		for i := range v.Search {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Search[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Ntp != nil {
 		b = append(b, `,"ntp":[`...)
 		for i := range v.Ntp {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.Ntp[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Hostname.set {
 		b = append(b, `,"hostname":`...)
@@ -1906,7 +1938,8 @@ func (v *Dhcp4Lease) AppendJSON(b []byte) []byte {
 		b = append(b, `,"file":`...)
 		b = jsonwire.AppendString(b, v.File.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1931,7 +1964,8 @@ func (v *Dhcp6Address) AppendJSON(b []byte) []byte {
 		b = append(b, `,"rebind_at":`...)
 		b = jsonwire.AppendTime(b, v.RebindAt.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -1941,11 +1975,11 @@ func (v *Dhcp6Lease) AppendJSON(b []byte) []byte {
 	b = append(b, `,"addresses":[`...)
 	for i := range v.Addresses {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Addresses[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.ClientDuid.set {
 		b = append(b, `,"client_duid":`...)
 		b = jsonwire.AppendString(b, v.ClientDuid.value)
@@ -1962,31 +1996,31 @@ func (v *Dhcp6Lease) AppendJSON(b []byte) []byte {
 		b = append(b, `,"dns":[`...)
 		for i := range v.DNS {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.DNS[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Search != nil {
 		b = append(b, `,"search":[`...)
 		for i := range v.Search {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Search[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Ntp != nil {
 		b = append(b, `,"ntp":[`...)
 		for i := range v.Ntp {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.Ntp[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.ObtainedAt.set {
 		b = append(b, `,"obtained_at":`...)
@@ -2008,7 +2042,8 @@ func (v *Dhcp6Lease) AppendJSON(b []byte) []byte {
 		b = append(b, `,"file":`...)
 		b = jsonwire.AppendString(b, v.File.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2019,7 +2054,8 @@ func (v *DhcpRoute) AppendJSON(b []byte) []byte {
 		b = append(b, `,"gateway":`...)
 		b = jsonwire.AppendAddr(b, v.Gateway.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2030,7 +2066,8 @@ func (v *Difference) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Existing)
 	b = append(b, `,"asked":`...)
 	b = jsonwire.AppendString(b, v.Asked)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2102,11 +2139,11 @@ func (v *Disk) AppendJSON(b []byte) []byte {
 	b = append(b, `,"stable_ids":[`...)
 	for i := range v.StableIds {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.StableIds[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Uid.set {
 		b = append(b, `,"uid":`...)
 		b = jsonwire.AppendInt(b, v.Uid.value)
@@ -2165,11 +2202,11 @@ func (v *Disk) AppendJSON(b []byte) []byte {
 		b = append(b, `,"schedulers":[`...)
 		for i := range v.Schedulers {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Schedulers[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.NrRequests.set {
 		b = append(b, `,"nr_requests":`...)
@@ -2266,28 +2303,28 @@ func (v *Disk) AppendJSON(b []byte) []byte {
 	b = append(b, `,"partitions":[`...)
 	for i := range v.Partitions {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Partitions[i])
 	}
 	b = append(b, `],"holders":[`...)
 	for i := range v.Holders {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Holders[i])
 	}
 	b = append(b, `],"slaves":[`...)
 	for i := range v.Slaves {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Slaves[i])
 	}
 	b = append(b, `],"mount_points":[`...)
 	for i := range v.MountPoints {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.MountPoints[i])
 	}
@@ -2297,13 +2334,14 @@ func (v *Disk) AppendJSON(b []byte) []byte {
 		b = append(b, `,"in_use_by":[`...)
 		for i := range v.InUseBy {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.InUseBy[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2315,11 +2353,11 @@ func (v *DnsInterface) AppendJSON(b []byte) []byte {
 	b = append(b, `,"nameservers":[`...)
 	for i := range v.Nameservers {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Nameservers[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Current != nil {
 		b = append(b, `,"current":`...)
 		b = v.Current.AppendJSON(b)
@@ -2327,20 +2365,20 @@ func (v *DnsInterface) AppendJSON(b []byte) []byte {
 	b = append(b, `,"search":[`...)
 	for i := range v.Search {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Search[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.RoutingDomains != nil {
 		b = append(b, `,"routing_domains":[`...)
 		for i := range v.RoutingDomains {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.RoutingDomains[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.DefaultRoute.set {
 		b = append(b, `,"default_route":`...)
@@ -2362,7 +2400,8 @@ func (v *DnsInterface) AppendJSON(b []byte) []byte {
 		b = append(b, `,"dns_over_tls":`...)
 		b = jsonwire.AppendString(b, v.DNSOverTls.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2381,7 +2420,8 @@ func (v *DnsServer) AppendJSON(b []byte) []byte {
 		b = append(b, `,"server_name":`...)
 		b = jsonwire.AppendString(b, v.ServerName.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2404,21 +2444,21 @@ func (v *Drift) AppendJSON(b []byte) []byte {
 		b = append(b, `,"differences":[`...)
 		for i := range v.Differences {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Differences[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Repair != nil {
 		b = append(b, `,"repair":[`...)
 		for i := range v.Repair {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Repair[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.WaitsFor.set {
 		b = append(b, `,"waits_for":`...)
@@ -2428,7 +2468,8 @@ func (v *Drift) AppendJSON(b []byte) []byte {
 		b = append(b, `,"cause":`...)
 		b = jsonwire.AppendString(b, v.Cause.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2443,7 +2484,8 @@ func (v *DriftDifference) AppendJSON(b []byte) []byte {
 		b = append(b, `,"actual":`...)
 		b = jsonwire.AppendString(b, v.Actual.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2457,11 +2499,12 @@ func (v *EligibleDisk) AppendJSON(b []byte) []byte {
 	b = append(b, `,"stable_ids":[`...)
 	for i := range v.StableIds {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.StableIds[i])
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2470,7 +2513,8 @@ func (v *FileFailure) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Path)
 	b = append(b, `,"errno":`...)
 	b = jsonwire.AppendString(b, v.Errno)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2492,11 +2536,11 @@ func (v *Filesystem) AppendJSON(b []byte) []byte {
 	b = append(b, `,"devices":[`...)
 	for i := range v.Devices {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Devices[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.DevicesTotal.set {
 		b = append(b, `,"devices_total":`...)
 		b = jsonwire.AppendInt(b, v.DevicesTotal.value)
@@ -2532,16 +2576,17 @@ func (v *Filesystem) AppendJSON(b []byte) []byte {
 	b = append(b, `,"mount_points":[`...)
 	for i := range v.MountPoints {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.MountPoints[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Btrfs != nil {
 		b = append(b, `,"btrfs":`...)
 		b = v.Btrfs.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2581,11 +2626,11 @@ func (v *FilesystemDevice) AppendJSON(b []byte) []byte {
 		b = append(b, `,"stable_ids":[`...)
 		for i := range v.StableIds {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.StableIds[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	return closeObject(b, start)
 }
@@ -2621,11 +2666,11 @@ func (v *FilesystemOptions) AppendJSON(b []byte) []byte {
 		b = append(b, `,"features":[`...)
 		for i := range v.Features {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Features[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Discard.set {
 		b = append(b, `,"discard":`...)
@@ -2780,7 +2825,8 @@ func (v *FirewallRule) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Exists)
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2789,7 +2835,8 @@ func (v *FreeExtent) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.StartBytes)
 	b = append(b, `,"size_bytes":`...)
 	b = jsonwire.AppendInt(b, v.SizeBytes)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2807,7 +2854,8 @@ func (v *HealthCheck) AppendJSON(b []byte) []byte {
 			return b
 		})
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2822,7 +2870,8 @@ func (v *Holder) AppendJSON(b []byte) []byte {
 		b = append(b, `,"pid":`...)
 		b = jsonwire.AppendInt(b, v.Pid.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2835,7 +2884,8 @@ func (v *IneligibleDisk) AppendJSON(b []byte) []byte {
 		b = append(b, `,"message":`...)
 		b = jsonwire.AppendString(b, v.Message.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -2903,7 +2953,7 @@ func (v *Interface) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
@@ -2983,11 +3033,11 @@ func (v *Interface) AppendJSON(b []byte) []byte {
 		b = append(b, `,"alt_names":[`...)
 		for i := range v.AltNames {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.AltNames[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Promiscuity.set {
 		b = append(b, `,"promiscuity":`...)
@@ -3069,11 +3119,11 @@ func (v *Interface) AppendJSON(b []byte) []byte {
 		b = append(b, `,"vfs":[`...)
 		for i := range v.Vfs {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Vfs[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.KindData.set {
 		b = append(b, `,"kind_data":`...)
@@ -3114,18 +3164,19 @@ func (v *Interface) AppendJSON(b []byte) []byte {
 	b = append(b, `,"addresses":[`...)
 	for i := range v.Addresses {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Addresses[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Counters != nil {
 		b = append(b, `,"counters":`...)
 		b = v.Counters.AppendJSON(b)
 	}
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3155,11 +3206,11 @@ func (v *InterfaceAddress) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.PreferredS.set {
 		b = append(b, `,"preferred_s":`...)
 		b = jsonwire.AppendInt(b, v.PreferredS.value)
@@ -3180,7 +3231,8 @@ func (v *InterfaceAddress) AppendJSON(b []byte) []byte {
 		b = append(b, `,"managed":`...)
 		b = jsonwire.AppendBool(b, v.Managed.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3231,21 +3283,21 @@ func (v *InterfaceBond) AppendJSON(b []byte) []byte {
 		b = append(b, `,"arp_ip_targets":[`...)
 		for i := range v.ArpIPTargets {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.ArpIPTargets[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.NsIp6Targets != nil {
 		b = append(b, `,"ns_ip6_targets":[`...)
 		for i := range v.NsIp6Targets {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.NsIp6Targets[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.ArpValidate.set {
 		b = append(b, `,"arp_validate":`...)
@@ -3339,7 +3391,8 @@ func (v *InterfaceBond) AppendJSON(b []byte) []byte {
 		b = append(b, `,"coupled_control":`...)
 		b = jsonwire.AppendBool(b, v.CoupledControl.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3376,7 +3429,8 @@ func (v *InterfaceBondPort) AppendJSON(b []byte) []byte {
 		b = append(b, `,"ad_partner_oper_port_state":`...)
 		b = jsonwire.AppendInt(b, v.AdPartnerOperPortState.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3399,41 +3453,41 @@ func (v *InterfaceConfig) AppendJSON(b []byte) []byte {
 		b = append(b, `,"addresses":[`...)
 		for i := range v.Addresses {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendPrefix(b, v.Addresses[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Gateways != nil {
 		b = append(b, `,"gateways":[`...)
 		for i := range v.Gateways {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.Gateways[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.DNS != nil {
 		b = append(b, `,"dns":[`...)
 		for i := range v.DNS {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.DNS[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Search != nil {
 		b = append(b, `,"search":[`...)
 		for i := range v.Search {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Search[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.MTU.set {
 		b = append(b, `,"mtu":`...)
@@ -3462,11 +3516,12 @@ func (v *InterfaceConfig) AppendJSON(b []byte) []byte {
 	b = append(b, `,"facts":[`...)
 	for i := range v.Facts {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Facts[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3525,7 +3580,8 @@ func (v *InterfaceCounters) AppendJSON(b []byte) []byte {
 		b = append(b, `,"rx_otherhost_dropped":`...)
 		b = jsonwire.AppendInt(b, v.RxOtherhostDropped.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3551,23 +3607,24 @@ func (v *InterfaceLease) AppendJSON(b []byte) []byte {
 	b = append(b, `,"slaac":[`...)
 	for i := range v.Slaac {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Slaac[i].AppendJSON(b)
 	}
 	b = append(b, `],"prefixes":[`...)
 	for i := range v.Prefixes {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Prefixes[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Managed.set {
 		b = append(b, `,"managed":`...)
 		b = jsonwire.AppendBool(b, v.Managed.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3578,21 +3635,21 @@ func (v *InterfaceMacvlan) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.SourceMacs != nil {
 		b = append(b, `,"source_macs":[`...)
 		for i := range v.SourceMacs {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.SourceMacs[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.BroadcastQueueLength.set {
 		b = append(b, `,"broadcast_queue_length":`...)
@@ -3602,7 +3659,8 @@ func (v *InterfaceMacvlan) AppendJSON(b []byte) []byte {
 		b = append(b, `,"broadcast_queue_length_used":`...)
 		b = jsonwire.AppendInt(b, v.BroadcastQueueLengthUsed.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3633,7 +3691,8 @@ func (v *InterfaceTun) AppendJSON(b []byte) []byte {
 		b = append(b, `,"num_disabled_queues":`...)
 		b = jsonwire.AppendInt(b, v.NumDisabledQueues.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3683,11 +3742,11 @@ func (v *InterfaceTunnel) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.EncapLimit.set {
 		b = append(b, `,"encap_limit":`...)
@@ -3776,7 +3835,8 @@ func (v *InterfaceVf) AppendJSON(b []byte) []byte {
 		b = append(b, `,"query_rss":`...)
 		b = jsonwire.AppendBool(b, v.QueryRss.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3788,11 +3848,11 @@ func (v *InterfaceVlan) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.IngressQos != nil {
 		b = append(b, `,"ingress_qos":`...)
 		b = appendMap(b, v.IngressQos, func(b []byte, v int64) []byte {
@@ -3807,7 +3867,8 @@ func (v *InterfaceVlan) AppendJSON(b []byte) []byte {
 			return b
 		})
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3920,7 +3981,8 @@ func (v *InterfaceVxlan) AppendJSON(b []byte) []byte {
 func (v *InternalData) AppendJSON(b []byte) []byte {
 	b = append(b, `{"kind":"internal","incident_id":`...)
 	b = jsonwire.AppendString(b, v.IncidentID)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3928,18 +3990,20 @@ func (v *InvalidParamsData) AppendJSON(b []byte) []byte {
 	b = append(b, `{"kind":"invalid_params","errors":[`...)
 	for i := range v.Errors {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Errors[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *InvalidRequestData) AppendJSON(b []byte) []byte {
 	b = append(b, `{"kind":"invalid_request","why":`...)
 	b = jsonwire.AppendString(b, v.Why)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3949,20 +4013,20 @@ func (v *InventoryBtrfs) AppendJSON(b []byte) []byte {
 	b = append(b, `,"mounts":[`...)
 	for i := range v.Mounts {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Mounts[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.DeviceStats != nil {
 		b = append(b, `,"device_stats":[`...)
 		for i := range v.DeviceStats {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.DeviceStats[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Scrub != nil {
 		b = append(b, `,"scrub":`...)
@@ -3972,7 +4036,8 @@ func (v *InventoryBtrfs) AppendJSON(b []byte) []byte {
 		b = append(b, `,"balance":`...)
 		b = v.Balance.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -3982,18 +4047,18 @@ func (v *InventoryDisk) AppendJSON(b []byte) []byte {
 	b = append(b, `,"partitions":[`...)
 	for i := range v.Partitions {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Partitions[i].AppendJSON(b)
 	}
 	b = append(b, `],"free_space":[`...)
 	for i := range v.FreeSpace {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.FreeSpace[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Filesystem != nil {
 		b = append(b, `,"filesystem":`...)
 		b = v.Filesystem.AppendJSON(b)
@@ -4001,11 +4066,12 @@ func (v *InventoryDisk) AppendJSON(b []byte) []byte {
 	b = append(b, `,"mounts":[`...)
 	for i := range v.Mounts {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Mounts[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4019,11 +4085,12 @@ func (v *InventoryPartition) AppendJSON(b []byte) []byte {
 	b = append(b, `,"mounts":[`...)
 	for i := range v.Mounts {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Mounts[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4034,51 +4101,51 @@ func (v *KernelCommandLine) AppendJSON(b []byte) []byte {
 		b = append(b, `,"ip":[`...)
 		for i := range v.IP {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.IP[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Mosip4 != nil {
 		b = append(b, `,"mosip4":[`...)
 		for i := range v.Mosip4 {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Mosip4[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Mosip6 != nil {
 		b = append(b, `,"mosip6":[`...)
 		for i := range v.Mosip6 {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Mosip6[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Mosnat != nil {
 		b = append(b, `,"mosnat":[`...)
 		for i := range v.Mosnat {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Mosnat[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Mosbridge != nil {
 		b = append(b, `,"mosbridge":[`...)
 		for i := range v.Mosbridge {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Mosbridge[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.NetIfnames.set {
 		b = append(b, `,"net_ifnames":`...)
@@ -4092,43 +4159,44 @@ func (v *KernelCommandLine) AppendJSON(b []byte) []byte {
 		b = append(b, `,"nameservers":[`...)
 		for i := range v.Nameservers {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.Nameservers[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Vlans != nil {
 		b = append(b, `,"vlans":[`...)
 		for i := range v.Vlans {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Vlans[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Bonds != nil {
 		b = append(b, `,"bonds":[`...)
 		for i := range v.Bonds {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Bonds[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Bridges != nil {
 		b = append(b, `,"bridges":[`...)
 		for i := range v.Bridges {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Bridges[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4163,27 +4231,28 @@ func (v *KernelIp) AppendJSON(b []byte) []byte {
 		b = append(b, `,"dns":[`...)
 		for i := range v.DNS {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.DNS[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Ntp != nil {
 		b = append(b, `,"ntp":[`...)
 		for i := range v.Ntp {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.Ntp[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Error.set {
 		b = append(b, `,"error":`...)
 		b = jsonwire.AppendString(b, v.Error.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4238,11 +4307,11 @@ func (v *MdArray) AppendJSON(b []byte) []byte {
 		b = append(b, `,"states":[`...)
 		for i := range v.States {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.States[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	b = append(b, `,"size_bytes":`...)
 	b = jsonwire.AppendInt(b, v.SizeBytes)
@@ -4278,11 +4347,11 @@ func (v *MdArray) AppendJSON(b []byte) []byte {
 		b = append(b, `,"removed_slots":[`...)
 		for i := range v.RemovedSlots {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendInt(b, v.RemovedSlots[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.FailuresSurvived.set {
 		b = append(b, `,"failures_survived":`...)
@@ -4343,7 +4412,7 @@ func (v *MdArray) AppendJSON(b []byte) []byte {
 	b = append(b, `,"members":[`...)
 	for i := range v.Members {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Members[i].AppendJSON(b)
 	}
@@ -4353,11 +4422,11 @@ func (v *MdArray) AppendJSON(b []byte) []byte {
 		b = append(b, `,"in_use_by":[`...)
 		for i := range v.InUseBy {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.InUseBy[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.ProbeError.set {
 		b = append(b, `,"probe_error":`...)
@@ -4365,7 +4434,8 @@ func (v *MdArray) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4389,11 +4459,11 @@ func (v *MdMember) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.SizeBytes.set {
 		b = append(b, `,"size_bytes":`...)
 		b = jsonwire.AppendInt(b, v.SizeBytes.value)
@@ -4426,13 +4496,14 @@ func (v *MdMember) AppendJSON(b []byte) []byte {
 		b = append(b, `,"stable_ids":[`...)
 		for i := range v.StableIds {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.StableIds[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4483,14 +4554,16 @@ func (v *MdSync) AppendJSON(b []byte) []byte {
 		b = append(b, `,"last_action":`...)
 		b = jsonwire.AppendString(b, v.LastAction.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *MethodNotFoundData) AppendJSON(b []byte) []byte {
 	b = append(b, `{"kind":"method_not_found","method":`...)
 	b = jsonwire.AppendString(b, v.Method)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4520,14 +4593,14 @@ func (v *Mount) AppendJSON(b []byte) []byte {
 	b = append(b, `,"options":[`...)
 	for i := range v.Options {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Options[i])
 	}
 	b = append(b, `],"super_options":[`...)
 	for i := range v.SuperOptions {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.SuperOptions[i])
 	}
@@ -4547,21 +4620,21 @@ func (v *Mount) AppendJSON(b []byte) []byte {
 		b = append(b, `,"devices":[`...)
 		for i := range v.Devices {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Devices[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.StableIds != nil {
 		b = append(b, `,"stable_ids":[`...)
 		for i := range v.StableIds {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.StableIds[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.UUID.set {
 		b = append(b, `,"uuid":`...)
@@ -4593,7 +4666,8 @@ func (v *Mount) AppendJSON(b []byte) []byte {
 		b = append(b, `,"persistent":`...)
 		b = jsonwire.AppendBool(b, v.Persistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4616,7 +4690,8 @@ func (v *MountPropagation) AppendJSON(b []byte) []byte {
 		b = append(b, `,"unbindable":`...)
 		b = jsonwire.AppendBool(b, v.Unbindable.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4673,7 +4748,8 @@ func (v *NatDnat) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Exists)
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4698,13 +4774,14 @@ func (v *NatForwarding) AppendJSON(b []byte) []byte {
 		b = append(b, `,"needed_by":[`...)
 		for i := range v.NeededBy {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.NeededBy[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4745,7 +4822,8 @@ func (v *NatSnat) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Exists)
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4773,11 +4851,11 @@ func (v *Neighbor) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Protocol.set {
 		b = append(b, `,"protocol":`...)
 		b = jsonwire.AppendString(b, v.Protocol.value)
@@ -4812,7 +4890,8 @@ func (v *Neighbor) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4823,7 +4902,8 @@ func (v *NetBridgeAddPortResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Bridge)
 	b = append(b, `,"port":`...)
 	b = v.Port.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4832,7 +4912,8 @@ func (v *NetBridgeAddResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Created)
 	b = append(b, `,"bridge":`...)
 	b = v.Bridge.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4847,7 +4928,8 @@ func (v *NetBridgeConnectResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.APort)
 	b = append(b, `,"b_port":`...)
 	b = jsonwire.AppendString(b, v.BPort)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4858,13 +4940,14 @@ func (v *NetBridgeDeleteResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"ports_released":[`...)
 		for i := range v.PortsReleased {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.PortsReleased[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4875,13 +4958,14 @@ func (v *NetBridgeRemovePortResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"removed_interfaces":[`...)
 		for i := range v.RemovedInterfaces {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.RemovedInterfaces[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4889,16 +4973,17 @@ func (v *NetBridgeResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"bridges":[`...)
 	for i := range v.Bridges {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Bridges[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4919,25 +5004,25 @@ func (v *NetConfigResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"interfaces":[`...)
 	for i := range v.Interfaces {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Interfaces[i].AppendJSON(b)
 	}
 	b = append(b, `],"managers":[`...)
 	for i := range v.Managers {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Managers[i].AppendJSON(b)
 	}
 	b = append(b, `],"files":[`...)
 	for i := range v.Files {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Files[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	return closeObject(b, start)
 }
 
@@ -4945,7 +5030,8 @@ func (v *NetConfigResult) AppendJSON(b []byte) []byte {
 func (v *NetConntrackFlushResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"flushed":`...)
 	b = jsonwire.AppendInt(b, v.Flushed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4953,16 +5039,17 @@ func (v *NetConntrackResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"entries":[`...)
 	for i := range v.Entries {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Entries[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -4999,13 +5086,14 @@ func (v *NetConntrackStatsResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"cpus":[`...)
 		for i := range v.Cpus {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Cpus[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5013,11 +5101,12 @@ func (v *NetDatapathResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"items":[`...)
 	for i := range v.Items {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Items[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5025,34 +5114,34 @@ func (v *NetDnsResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"nameservers":[`...)
 	for i := range v.Nameservers {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Nameservers[i].AppendJSON(b)
 	}
 	b = append(b, `],"search":[`...)
 	for i := range v.Search {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Search[i])
 	}
 	b = append(b, `],"options":[`...)
 	for i := range v.Options {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Options[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Sortlist != nil {
 		b = append(b, `,"sortlist":[`...)
 		for i := range v.Sortlist {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Sortlist[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	b = append(b, `,"source":`...)
 	b = jsonwire.AppendString(b, v.Source)
@@ -5072,43 +5161,44 @@ func (v *NetDnsResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"upstream":[`...)
 		for i := range v.Upstream {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Upstream[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.UpstreamSearch != nil {
 		b = append(b, `,"upstream_search":[`...)
 		for i := range v.UpstreamSearch {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.UpstreamSearch[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Fallback != nil {
 		b = append(b, `,"fallback":[`...)
 		for i := range v.Fallback {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Fallback[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Interfaces != nil {
 		b = append(b, `,"interfaces":[`...)
 		for i := range v.Interfaces {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Interfaces[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5123,13 +5213,14 @@ func (v *NetFirewallAddRuleResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"may_be_blocked_by":[`...)
 		for i := range v.MayBeBlockedBy {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.MayBeBlockedBy[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5140,7 +5231,8 @@ func (v *NetFirewallRemoveRuleResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"connections_dropped":`...)
 		b = jsonwire.AppendInt(b, v.ConnectionsDropped.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5148,11 +5240,11 @@ func (v *NetFirewallResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"items":[`...)
 	for i := range v.Items {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Items[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Generation.set {
 		b = append(b, `,"generation":`...)
 		b = jsonwire.AppendInt(b, v.Generation.value)
@@ -5161,7 +5253,8 @@ func (v *NetFirewallResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5169,16 +5262,17 @@ func (v *NetFlowsResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"flows":[`...)
 	for i := range v.Flows {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Flows[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5188,16 +5282,17 @@ func (v *NetHealthResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"checks":[`...)
 	for i := range v.Checks {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Checks[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.CheckedAt.set {
 		b = append(b, `,"checked_at":`...)
 		b = jsonwire.AppendTime(b, v.CheckedAt.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5205,16 +5300,17 @@ func (v *NetInterfacesResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"interfaces":[`...)
 	for i := range v.Interfaces {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Interfaces[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5222,7 +5318,7 @@ func (v *NetLeaseRestartResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"interface":`...)
 	b = jsonwire.AppendString(b, v.Interface)
 	b = append(b, `,"manager":`...)
-	b = jsonwire.AppendString(b, string(v.Manager))
+	b = jsonwire.AppendString(b, v.Manager)
 	b = append(b, `,"ipv4_restarted":`...)
 	b = jsonwire.AppendBool(b, v.Ipv4Restarted)
 	b = append(b, `,"ipv6_restarted":`...)
@@ -5233,41 +5329,41 @@ func (v *NetLeaseRestartResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"previous_addresses":[`...)
 		for i := range v.PreviousAddresses {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendPrefix(b, v.PreviousAddresses[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Addresses != nil {
 		b = append(b, `,"addresses":[`...)
 		for i := range v.Addresses {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendPrefix(b, v.Addresses[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Routers != nil {
 		b = append(b, `,"routers":[`...)
 		for i := range v.Routers {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.Routers[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Nameservers != nil {
 		b = append(b, `,"nameservers":[`...)
 		for i := range v.Nameservers {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendAddr(b, v.Nameservers[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.ExpiresAt.set {
 		b = append(b, `,"expires_at":`...)
@@ -5275,7 +5371,8 @@ func (v *NetLeaseRestartResult) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"duration_s":`...)
 	b = jsonwire.AppendFloat(b, v.DurationS)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5283,11 +5380,12 @@ func (v *NetLeaseResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"interfaces":[`...)
 	for i := range v.Interfaces {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Interfaces[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5300,27 +5398,28 @@ func (v *NetNatAddDnatResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"may_be_blocked_by":[`...)
 		for i := range v.MayBeBlockedBy {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.MayBeBlockedBy[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.ForwardingEnabled != nil {
 		b = append(b, `,"forwarding_enabled":[`...)
 		for i := range v.ForwardingEnabled {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.ForwardingEnabled[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.ConntrackDeleted.set {
 		b = append(b, `,"conntrack_deleted":`...)
 		b = jsonwire.AppendInt(b, v.ConntrackDeleted.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5333,27 +5432,28 @@ func (v *NetNatAddSnatResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"may_be_blocked_by":[`...)
 		for i := range v.MayBeBlockedBy {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.MayBeBlockedBy[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.ForwardingEnabled != nil {
 		b = append(b, `,"forwarding_enabled":[`...)
 		for i := range v.ForwardingEnabled {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.ForwardingEnabled[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.ConntrackDeleted.set {
 		b = append(b, `,"conntrack_deleted":`...)
 		b = jsonwire.AppendInt(b, v.ConntrackDeleted.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5364,7 +5464,8 @@ func (v *NetNatRemoveDnatResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"conntrack_deleted":`...)
 		b = jsonwire.AppendInt(b, v.ConntrackDeleted.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5375,7 +5476,8 @@ func (v *NetNatRemoveSnatResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"conntrack_deleted":`...)
 		b = jsonwire.AppendInt(b, v.ConntrackDeleted.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5392,32 +5494,32 @@ func (v *NetNatStatusResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"forwarding":[`...)
 	for i := range v.Forwarding {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Forwarding[i].AppendJSON(b)
 	}
 	b = append(b, `],"boot":[`...)
 	for i := range v.Boot {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Boot[i].AppendJSON(b)
 	}
 	b = append(b, `],"dnat":[`...)
 	for i := range v.DNAT {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.DNAT[i].AppendJSON(b)
 	}
 	b = append(b, `],"snat":[`...)
 	for i := range v.SNAT {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.SNAT[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.TableExists.set {
 		b = append(b, `,"table_exists":`...)
 		b = jsonwire.AppendBool(b, v.TableExists.value)
@@ -5426,11 +5528,11 @@ func (v *NetNatStatusResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"may_be_blocked_by":[`...)
 		for i := range v.MayBeBlockedBy {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.MayBeBlockedBy[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	return closeObject(b, start)
 }
@@ -5440,23 +5542,25 @@ func (v *NetNeighborsResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"neighbors":[`...)
 	for i := range v.Neighbors {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Neighbors[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *NetOvsConntrackFlushResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"flushed":`...)
 	b = jsonwire.AppendBool(b, v.Flushed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5464,11 +5568,12 @@ func (v *NetOvsConntrackResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"entries":[`...)
 	for i := range v.Entries {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Entries[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5476,11 +5581,12 @@ func (v *NetOvsConntrackStatsResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"datapaths":[`...)
 	for i := range v.Datapaths {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Datapaths[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5488,11 +5594,11 @@ func (v *NetOvsResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"bridges":[`...)
 	for i := range v.Bridges {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Bridges[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.OVSVersion.set {
 		b = append(b, `,"ovs_version":`...)
 		b = jsonwire.AppendString(b, v.OVSVersion.value)
@@ -5517,21 +5623,21 @@ func (v *NetOvsResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"datapath_types":[`...)
 		for i := range v.DatapathTypes {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.DatapathTypes[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.InterfaceTypes != nil {
 		b = append(b, `,"interface_types":[`...)
 		for i := range v.InterfaceTypes {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.InterfaceTypes[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.DpdkInitialized.set {
 		b = append(b, `,"dpdk_initialized":`...)
@@ -5549,11 +5655,11 @@ func (v *NetOvsResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"managers":[`...)
 		for i := range v.Managers {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Managers[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Statistics != nil {
 		b = append(b, `,"statistics":`...)
@@ -5576,7 +5682,8 @@ func (v *NetOvsResult) AppendJSON(b []byte) []byte {
 			return b
 		})
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5584,11 +5691,12 @@ func (v *NetPrefixResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"prefixes":[`...)
 	for i := range v.Prefixes {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Prefixes[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5601,7 +5709,8 @@ func (v *NetRoutesAddResult) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"route":`...)
 	b = v.Route.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5612,7 +5721,8 @@ func (v *NetRoutesDeleteResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"route":`...)
 		b = v.Route.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5620,16 +5730,17 @@ func (v *NetRoutesResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"routes":[`...)
 	for i := range v.Routes {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Routes[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5675,25 +5786,26 @@ func (v *NetStatusResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"addresses":[`...)
 	for i := range v.Addresses {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Addresses[i].AppendJSON(b)
 	}
 	b = append(b, `],"default_routes":[`...)
 	for i := range v.DefaultRoutes {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.DefaultRoutes[i].AppendJSON(b)
 	}
 	b = append(b, `],"unavailable":[`...)
 	for i := range v.Unavailable {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Unavailable[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5726,11 +5838,11 @@ func (v *NetSysctlResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"interfaces":[`...)
 	for i := range v.Interfaces {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Interfaces[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	return closeObject(b, start)
 }
 
@@ -5743,11 +5855,11 @@ func (v *NetVerifyResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"drift":[`...)
 	for i := range v.Drift {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Drift[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.ReconcileMode.set {
 		b = append(b, `,"reconcile_mode":`...)
 		b = jsonwire.AppendString(b, v.ReconcileMode.value)
@@ -5756,7 +5868,8 @@ func (v *NetVerifyResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"checked_at":`...)
 		b = jsonwire.AppendTime(b, v.CheckedAt.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5764,23 +5877,24 @@ func (v *NetVlanResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"bridges":[`...)
 	for i := range v.Bridges {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Bridges[i].AppendJSON(b)
 	}
 	b = append(b, `],"interfaces":[`...)
 	for i := range v.Interfaces {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Interfaces[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5789,7 +5903,8 @@ func (v *NetVmCreateTapResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Created)
 	b = append(b, `,"tap":`...)
 	b = v.Tap.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5800,7 +5915,8 @@ func (v *NetVmDeleteTapResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"name":`...)
 		b = jsonwire.AppendString(b, v.Name.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5808,16 +5924,17 @@ func (v *NetVmListResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"taps":[`...)
 	for i := range v.Taps {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Taps[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5846,7 +5963,8 @@ func (v *NftBitwise) AppendJSON(b []byte) []byte {
 		b = append(b, `,"data":`...)
 		b = jsonwire.AppendString(b, v.Data.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5861,7 +5979,8 @@ func (v *NftByteorder) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.Length)
 	b = append(b, `,"size":`...)
 	b = jsonwire.AppendInt(b, v.Size)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5894,21 +6013,21 @@ func (v *NftChain) AppendJSON(b []byte) []byte {
 		b = append(b, `,"devices":[`...)
 		for i := range v.Devices {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Devices[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Flags != nil {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Use.set {
 		b = append(b, `,"use":`...)
@@ -5932,7 +6051,8 @@ func (v *NftChain) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5943,7 +6063,8 @@ func (v *NftCmp) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Op)
 	b = append(b, `,"data":`...)
 	b = jsonwire.AppendString(b, v.Data)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5952,7 +6073,8 @@ func (v *NftConnlimit) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.Count)
 	b = append(b, `,"invert":`...)
 	b = jsonwire.AppendBool(b, v.Invert)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5961,7 +6083,8 @@ func (v *NftCounter) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.Packets)
 	b = append(b, `,"bytes":`...)
 	b = jsonwire.AppendInt(b, v.Bytes)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -5980,7 +6103,8 @@ func (v *NftCt) AppendJSON(b []byte) []byte {
 		b = append(b, `,"sreg":`...)
 		b = jsonwire.AppendInt(b, v.Sreg.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6011,7 +6135,8 @@ func (v *NftCtHelper) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"l4protocol":`...)
 	b = jsonwire.AppendString(b, v.L4protocol)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6071,13 +6196,14 @@ func (v *NftDynset) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expressions":[`...)
 		for i := range v.Expressions {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Expressions[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6127,11 +6253,11 @@ func (v *NftElement) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expressions":[`...)
 		for i := range v.Expressions {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Expressions[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Comment.set {
 		b = append(b, `,"comment":`...)
@@ -6159,11 +6285,12 @@ func (v *NftElements) AppendJSON(b []byte) []byte {
 	b = append(b, `,"elements":[`...)
 	for i := range v.Elements {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Elements[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6330,7 +6457,8 @@ func (v *NftExpression) AppendJSON(b []byte) []byte {
 		b = append(b, `,"raw":`...)
 		b = jsonwire.AppendString(b, v.Raw.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6353,7 +6481,8 @@ func (v *NftExthdr) AppendJSON(b []byte) []byte {
 		b = append(b, `,"sreg":`...)
 		b = jsonwire.AppendInt(b, v.Sreg.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6365,18 +6494,20 @@ func (v *NftFib) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *NftFlowOffload) AppendJSON(b []byte) []byte {
 	b = append(b, `{"flowtable":`...)
 	b = jsonwire.AppendString(b, v.Flowtable)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6396,20 +6527,20 @@ func (v *NftFlowtable) AppendJSON(b []byte) []byte {
 	b = append(b, `,"devices":[`...)
 	for i := range v.Devices {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Devices[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Flags != nil {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Use.set {
 		b = append(b, `,"use":`...)
@@ -6417,7 +6548,8 @@ func (v *NftFlowtable) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6432,7 +6564,8 @@ func (v *NftFwd) AppendJSON(b []byte) []byte {
 		b = append(b, `,"family":`...)
 		b = jsonwire.AppendString(b, v.Family.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6457,7 +6590,8 @@ func (v *NftHash) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"offset":`...)
 	b = jsonwire.AppendInt(b, v.Offset)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6472,7 +6606,8 @@ func (v *NftImmediate) AppendJSON(b []byte) []byte {
 		b = append(b, `,"verdict":`...)
 		b = v.Verdict.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6484,7 +6619,7 @@ func (v *NftInner) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
@@ -6506,7 +6641,8 @@ func (v *NftInner) AppendJSON(b []byte) []byte {
 		b = append(b, `,"raw":`...)
 		b = jsonwire.AppendString(b, v.Raw.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6559,7 +6695,8 @@ func (v *NftLast) AppendJSON(b []byte) []byte {
 		b = append(b, `,"ago_s":`...)
 		b = jsonwire.AppendFloat(b, v.AgoS.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6574,7 +6711,8 @@ func (v *NftLimit) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.LimitType)
 	b = append(b, `,"invert":`...)
 	b = jsonwire.AppendBool(b, v.Invert)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6604,11 +6742,11 @@ func (v *NftLog) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	return closeObject(b, start)
 }
@@ -6629,7 +6767,8 @@ func (v *NftLookup) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"invert":`...)
 	b = jsonwire.AppendBool(b, v.Invert)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6639,11 +6778,11 @@ func (v *NftMasq) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.SregPortMin.set {
 		b = append(b, `,"sreg_port_min":`...)
@@ -6668,7 +6807,8 @@ func (v *NftMeta) AppendJSON(b []byte) []byte {
 		b = append(b, `,"sreg":`...)
 		b = jsonwire.AppendInt(b, v.Sreg.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6697,13 +6837,14 @@ func (v *NftNat) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6716,7 +6857,8 @@ func (v *NftNumgen) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Generator)
 	b = append(b, `,"offset":`...)
 	b = jsonwire.AppendInt(b, v.Offset)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6789,7 +6931,8 @@ func (v *NftObject) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6828,7 +6971,8 @@ func (v *NftOsf) AppendJSON(b []byte) []byte {
 		b = append(b, `,"version":`...)
 		b = jsonwire.AppendBool(b, v.Version.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6863,13 +7007,14 @@ func (v *NftPayload) AppendJSON(b []byte) []byte {
 		b = append(b, `,"checksum_flags":[`...)
 		for i := range v.ChecksumFlags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.ChecksumFlags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6887,11 +7032,11 @@ func (v *NftQueue) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.SregNumber.set {
 		b = append(b, `,"sreg_number":`...)
@@ -6910,7 +7055,8 @@ func (v *NftQuota) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Invert)
 	b = append(b, `,"depleted":`...)
 	b = jsonwire.AppendBool(b, v.Depleted)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6923,7 +7069,8 @@ func (v *NftRange) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.From)
 	b = append(b, `,"to":`...)
 	b = jsonwire.AppendString(b, v.To)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6941,11 +7088,11 @@ func (v *NftRedir) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	return closeObject(b, start)
 }
@@ -6958,7 +7105,8 @@ func (v *NftReject) AppendJSON(b []byte) []byte {
 		b = append(b, `,"icmp_code":`...)
 		b = jsonwire.AppendInt(b, v.IcmpCode.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6967,7 +7115,8 @@ func (v *NftRt) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.Dreg)
 	b = append(b, `,"key":`...)
 	b = jsonwire.AppendString(b, v.Key)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -6987,11 +7136,11 @@ func (v *NftRule) AppendJSON(b []byte) []byte {
 	b = append(b, `,"expressions":[`...)
 	for i := range v.Expressions {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Expressions[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Packets.set {
 		b = append(b, `,"packets":`...)
 		b = jsonwire.AppendInt(b, v.Packets.value)
@@ -7026,7 +7175,8 @@ func (v *NftRule) AppendJSON(b []byte) []byte {
 		b = append(b, `,"id":`...)
 		b = jsonwire.AppendString(b, v.ID.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7042,7 +7192,7 @@ func (v *NftSet) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
@@ -7060,11 +7210,11 @@ func (v *NftSet) AppendJSON(b []byte) []byte {
 		b = append(b, `,"field_lengths":[`...)
 		for i := range v.FieldLengths {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendInt(b, v.FieldLengths[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.DataType.set {
 		b = append(b, `,"data_type":`...)
@@ -7110,11 +7260,11 @@ func (v *NftSet) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expressions":[`...)
 		for i := range v.Expressions {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Expressions[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Comment.set {
 		b = append(b, `,"comment":`...)
@@ -7130,7 +7280,8 @@ func (v *NftSet) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7143,7 +7294,8 @@ func (v *NftSocket) AppendJSON(b []byte) []byte {
 		b = append(b, `,"level":`...)
 		b = jsonwire.AppendInt(b, v.Level.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7174,7 +7326,8 @@ func (v *NftStateful) AppendJSON(b []byte) []byte {
 		b = append(b, `,"raw":`...)
 		b = jsonwire.AppendString(b, v.Raw.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7187,13 +7340,14 @@ func (v *NftSynproxy) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7207,11 +7361,11 @@ func (v *NftTable) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Use.set {
 		b = append(b, `,"use":`...)
 		b = jsonwire.AppendInt(b, v.Use.value)
@@ -7230,7 +7384,8 @@ func (v *NftTable) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7245,7 +7400,8 @@ func (v *NftTproxy) AppendJSON(b []byte) []byte {
 		b = append(b, `,"sreg_port":`...)
 		b = jsonwire.AppendInt(b, v.SregPort.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7258,7 +7414,8 @@ func (v *NftTunnel) AppendJSON(b []byte) []byte {
 		b = append(b, `,"mode":`...)
 		b = jsonwire.AppendString(b, v.Mode.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7297,11 +7454,11 @@ func (v *NftTunnelObject) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.OptionsType.set {
 		b = append(b, `,"options_type":`...)
@@ -7331,13 +7488,14 @@ func (v *NftTunnelObject) AppendJSON(b []byte) []byte {
 		b = append(b, `,"geneve_options":[`...)
 		for i := range v.GeneveOptions {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.GeneveOptions[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7352,7 +7510,8 @@ func (v *NftVerdict) AppendJSON(b []byte) []byte {
 		b = append(b, `,"queue":`...)
 		b = jsonwire.AppendInt(b, v.Queue.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7365,7 +7524,8 @@ func (v *NftXfrm) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Direction)
 	b = append(b, `,"number":`...)
 	b = jsonwire.AppendInt(b, v.Number)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7378,7 +7538,8 @@ func (v *NftXtMatch) AppendJSON(b []byte) []byte {
 		b = append(b, `,"info":`...)
 		b = jsonwire.AppendString(b, v.Info.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7391,14 +7552,16 @@ func (v *NftXtTarget) AppendJSON(b []byte) []byte {
 		b = append(b, `,"info":`...)
 		b = jsonwire.AppendString(b, v.Info.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *NoPrivilegeData) AppendJSON(b []byte) []byte {
 	b = append(b, `{"kind":"no_privilege","capability":`...)
 	b = jsonwire.AppendString(b, v.Capability)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7411,7 +7574,8 @@ func (v *NodeAddress) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, string(v.Family))
 	b = append(b, `,"scope":`...)
 	b = jsonwire.AppendString(b, v.Scope)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7420,7 +7584,8 @@ func (v *NotFoundData) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Resource)
 	b = append(b, `,"id":`...)
 	b = jsonwire.AppendString(b, v.ID)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7437,7 +7602,8 @@ func (v *OsErrorData) AppendJSON(b []byte) []byte {
 		b = append(b, `,"applied":`...)
 		b = jsonwire.AppendString(b, string(v.Applied.value))
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7448,7 +7614,8 @@ func (v *OvsAction) AppendJSON(b []byte) []byte {
 		b = append(b, `,"arguments":`...)
 		b = jsonwire.AppendString(b, v.Arguments.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7477,11 +7644,11 @@ func (v *OvsBridge) AppendJSON(b []byte) []byte {
 		b = append(b, `,"protocols":[`...)
 		for i := range v.Protocols {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Protocols[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Stp.set {
 		b = append(b, `,"stp":`...)
@@ -7499,61 +7666,61 @@ func (v *OvsBridge) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flood_vlans":[`...)
 		for i := range v.FloodVlans {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendInt(b, v.FloodVlans[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Controllers != nil {
 		b = append(b, `,"controllers":[`...)
 		for i := range v.Controllers {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Controllers[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Mirrors != nil {
 		b = append(b, `,"mirrors":[`...)
 		for i := range v.Mirrors {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Mirrors[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Netflow != nil {
 		b = append(b, `,"netflow":[`...)
 		for i := range v.Netflow {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Netflow[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Sflow != nil {
 		b = append(b, `,"sflow":[`...)
 		for i := range v.Sflow {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Sflow[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Ipfix != nil {
 		b = append(b, `,"ipfix":[`...)
 		for i := range v.Ipfix {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Ipfix[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Status != nil {
 		b = append(b, `,"status":`...)
@@ -7586,7 +7753,7 @@ func (v *OvsBridge) AppendJSON(b []byte) []byte {
 	b = append(b, `,"ports":[`...)
 	for i := range v.Ports {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Ports[i].AppendJSON(b)
 	}
@@ -7596,7 +7763,8 @@ func (v *OvsBridge) AppendJSON(b []byte) []byte {
 		b = append(b, `,"tag":`...)
 		b = jsonwire.AppendString(b, v.Tag.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7651,11 +7819,11 @@ func (v *OvsConntrackEntry) AppendJSON(b []byte) []byte {
 		b = append(b, `,"status":[`...)
 		for i := range v.Status {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Status[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.TcpWindowScaleOriginal.set {
 		b = append(b, `,"tcp_window_scale_original":`...)
@@ -7677,7 +7845,8 @@ func (v *OvsConntrackEntry) AppendJSON(b []byte) []byte {
 		b = append(b, `,"helper":`...)
 		b = jsonwire.AppendString(b, v.Helper.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7712,11 +7881,11 @@ func (v *OvsConntrackStats) AppendJSON(b []byte) []byte {
 		b = append(b, `,"zone_limits":[`...)
 		for i := range v.ZoneLimits {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.ZoneLimits[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.TcpSequenceCheck.set {
 		b = append(b, `,"tcp_sequence_check":`...)
@@ -7726,13 +7895,14 @@ func (v *OvsConntrackStats) AppendJSON(b []byte) []byte {
 		b = append(b, `,"buckets":[`...)
 		for i := range v.Buckets {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendInt(b, v.Buckets[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7758,7 +7928,8 @@ func (v *OvsController) AppendJSON(b []byte) []byte {
 			return b
 		})
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7773,7 +7944,8 @@ func (v *OvsField) AppendJSON(b []byte) []byte {
 		b = append(b, `,"mask":`...)
 		b = jsonwire.AppendString(b, v.Mask.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7816,20 +7988,20 @@ func (v *OvsFlow) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	b = append(b, `,"match":[`...)
 	for i := range v.Match {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Match[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.MatchText.set {
 		b = append(b, `,"match_text":`...)
 		b = jsonwire.AppendString(b, v.MatchText.value)
@@ -7837,16 +8009,17 @@ func (v *OvsFlow) AppendJSON(b []byte) []byte {
 	b = append(b, `,"actions":[`...)
 	for i := range v.Actions {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Actions[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.ActionsText.set {
 		b = append(b, `,"actions_text":`...)
 		b = jsonwire.AppendString(b, v.ActionsText.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7976,7 +8149,8 @@ func (v *OvsInterface) AppendJSON(b []byte) []byte {
 			return b
 		})
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -7993,21 +8167,21 @@ func (v *OvsPort) AppendJSON(b []byte) []byte {
 		b = append(b, `,"trunks":[`...)
 		for i := range v.Trunks {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendInt(b, v.Trunks[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Cvlans != nil {
 		b = append(b, `,"cvlans":[`...)
 		for i := range v.Cvlans {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendInt(b, v.Cvlans[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.VlanMode.set {
 		b = append(b, `,"vlan_mode":`...)
@@ -8087,13 +8261,14 @@ func (v *OvsPort) AppendJSON(b []byte) []byte {
 	b = append(b, `,"interfaces":[`...)
 	for i := range v.Interfaces {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Interfaces[i].AppendJSON(b)
 	}
 	b = append(b, `],"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8106,7 +8281,8 @@ func (v *OvsZoneLimit) AppendJSON(b []byte) []byte {
 		b = append(b, `,"count":`...)
 		b = jsonwire.AppendInt(b, v.Count.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8115,14 +8291,16 @@ func (v *ParamFault) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Path)
 	b = append(b, `,"message":`...)
 	b = jsonwire.AppendString(b, v.Message)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *ParseErrorData) AppendJSON(b []byte) []byte {
 	b = append(b, `{"kind":"parse_error","offset":`...)
 	b = jsonwire.AppendInt(b, v.Offset)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8185,11 +8363,11 @@ func (v *Partition) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Bootable.set {
 		b = append(b, `,"bootable":`...)
@@ -8214,11 +8392,11 @@ func (v *Partition) AppendJSON(b []byte) []byte {
 	b = append(b, `,"stable_ids":[`...)
 	for i := range v.StableIds {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.StableIds[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Filesystem != nil {
 		b = append(b, `,"filesystem":`...)
 		b = v.Filesystem.AppendJSON(b)
@@ -8230,14 +8408,14 @@ func (v *Partition) AppendJSON(b []byte) []byte {
 	b = append(b, `,"mount_points":[`...)
 	for i := range v.MountPoints {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.MountPoints[i])
 	}
 	b = append(b, `],"holders":[`...)
 	for i := range v.Holders {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Holders[i])
 	}
@@ -8247,13 +8425,14 @@ func (v *Partition) AppendJSON(b []byte) []byte {
 		b = append(b, `,"in_use_by":[`...)
 		for i := range v.InUseBy {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.InUseBy[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8292,7 +8471,8 @@ func (v *PartitionTable) AppendJSON(b []byte) []byte {
 		b = append(b, `,"backup_at_end":`...)
 		b = jsonwire.AppendBool(b, v.BackupAtEnd.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8305,7 +8485,8 @@ func (v *PermissionDeniedData) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, string(v.Granted))
 	b = append(b, `,"caller":`...)
 	b = jsonwire.AppendString(b, v.Caller)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8316,7 +8497,8 @@ func (v *RefusedData) AppendJSON(b []byte) []byte {
 		b = append(b, `,"override":`...)
 		b = jsonwire.AppendString(b, v.Override.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8335,7 +8517,8 @@ func (v *RegisteredArray) AppendJSON(b []byte) []byte {
 		b = append(b, `,"reason":`...)
 		b = jsonwire.AppendString(b, v.Reason.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8347,11 +8530,11 @@ func (v *RegisteredMount) AppendJSON(b []byte) []byte {
 	b = append(b, `,"options":[`...)
 	for i := range v.Options {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Options[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Subvolume.set {
 		b = append(b, `,"subvolume":`...)
 		b = jsonwire.AppendString(b, v.Subvolume.value)
@@ -8376,7 +8559,8 @@ func (v *RegisteredMount) AppendJSON(b []byte) []byte {
 		b = append(b, `,"reason":`...)
 		b = jsonwire.AppendString(b, v.Reason.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8393,7 +8577,8 @@ func (v *ResizedDevice) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.NewSizeBytes)
 	b = append(b, `,"partition_grown":`...)
 	b = jsonwire.AppendBool(b, v.PartitionGrown)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8404,7 +8589,8 @@ func (v *ResourceExhaustedData) AppendJSON(b []byte) []byte {
 		b = append(b, `,"maximum":`...)
 		b = jsonwire.AppendInt(b, v.Maximum.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8461,21 +8647,21 @@ func (v *Route) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Nexthops != nil {
 		b = append(b, `,"nexthops":[`...)
 		for i := range v.Nexthops {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Nexthops[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Metrics != nil {
 		b = append(b, `,"metrics":`...)
@@ -8515,7 +8701,8 @@ func (v *Route) AppendJSON(b []byte) []byte {
 		b = append(b, `,"persistent":`...)
 		b = jsonwire.AppendBool(b, v.Persistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8526,7 +8713,8 @@ func (v *RouteEncap) AppendJSON(b []byte) []byte {
 		b = append(b, `,"raw":`...)
 		b = jsonwire.AppendString(b, v.Raw.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8536,11 +8724,11 @@ func (v *RouteMetrics) AppendJSON(b []byte) []byte {
 		b = append(b, `,"locked":[`...)
 		for i := range v.Locked {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Locked[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.MTU.set {
 		b = append(b, `,"mtu":`...)
@@ -8586,11 +8774,11 @@ func (v *RouteMetrics) AppendJSON(b []byte) []byte {
 		b = append(b, `,"features":[`...)
 		for i := range v.Features {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Features[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.RtoMinS.set {
 		b = append(b, `,"rto_min_s":`...)
@@ -8636,11 +8824,11 @@ func (v *RouteNextHop) AppendJSON(b []byte) []byte {
 		b = append(b, `,"flags":[`...)
 		for i := range v.Flags {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Flags[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Encap != nil {
 		b = append(b, `,"encap":`...)
@@ -8683,7 +8871,8 @@ func (v *RouteNextHopParam) AppendJSON(b []byte) []byte {
 func (v *RpcHealthResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"status":`...)
 	b = jsonwire.AppendString(b, string(v.Status))
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8757,7 +8946,8 @@ func (v *Signature) AppendJSON(b []byte) []byte {
 			return b
 		})
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8786,7 +8976,8 @@ func (v *SlaacAddress) AppendJSON(b []byte) []byte {
 		b = append(b, `,"stable_privacy":`...)
 		b = jsonwire.AppendBool(b, v.StablePrivacy.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8801,7 +8992,8 @@ func (v *SubPrefix) AppendJSON(b []byte) []byte {
 		b = append(b, `,"address":`...)
 		b = jsonwire.AppendPrefix(b, v.Address.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8876,7 +9068,8 @@ func (v *Subvolume) AppendJSON(b []byte) []byte {
 		b = append(b, `,"quota":`...)
 		b = v.Quota.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8913,13 +9106,14 @@ func (v *SubvolumeQuota) AppendJSON(b []byte) []byte {
 		b = append(b, `,"parents":[`...)
 		for i := range v.Parents {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Parents[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -8946,13 +9140,14 @@ func (v *SwapArea) AppendJSON(b []byte) []byte {
 		b = append(b, `,"stable_ids":[`...)
 		for i := range v.StableIds {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.StableIds[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9068,7 +9263,8 @@ func (v *SysctlInterface) AppendJSON(b []byte) []byte {
 		b = append(b, `,"ipv6":`...)
 		b = v.Ipv6.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9123,7 +9319,8 @@ func (v *SysctlIpv4) AppendJSON(b []byte) []byte {
 		b = append(b, `,"neigh_gc_thresh3":`...)
 		b = jsonwire.AppendInt(b, v.NeighGcThresh3.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9258,7 +9455,8 @@ func (v *SysctlIpv4Conf) AppendJSON(b []byte) []byte {
 		b = append(b, `,"ignore_routes_with_linkdown":`...)
 		b = jsonwire.AppendInt(b, v.IgnoreRoutesWithLinkdown.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9547,7 +9745,8 @@ func (v *SysctlIpv6Conf) AppendJSON(b []byte) []byte {
 		b = append(b, `,"ioam6_id_wide":`...)
 		b = jsonwire.AppendInt(b, v.Ioam6IDWide.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9558,7 +9757,8 @@ func (v *ToolMissingData) AppendJSON(b []byte) []byte {
 		b = append(b, `,"package":`...)
 		b = jsonwire.AppendString(b, v.Package.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9570,25 +9770,25 @@ func (v *Topology) AppendJSON(b []byte) []byte {
 	b = append(b, `,"obstacles":[`...)
 	for i := range v.Obstacles {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Obstacles[i].AppendJSON(b)
 	}
 	b = append(b, `],"disks":[`...)
 	for i := range v.Disks {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Disks[i].AppendJSON(b)
 	}
 	b = append(b, `],"filesystems":[`...)
 	for i := range v.Filesystems {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Filesystems[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.UsableBytes.set {
 		b = append(b, `,"usable_bytes":`...)
 		b = jsonwire.AppendInt(b, v.UsableBytes.value)
@@ -9597,7 +9797,8 @@ func (v *Topology) AppendJSON(b []byte) []byte {
 		b = append(b, `,"failures_survived":`...)
 		b = jsonwire.AppendInt(b, v.FailuresSurvived.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9608,7 +9809,8 @@ func (v *TopologyDisk) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendInt(b, v.SizeBytes)
 	b = append(b, `,"role":`...)
 	b = jsonwire.AppendString(b, v.Role)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9618,11 +9820,11 @@ func (v *TopologyFilesystem) AppendJSON(b []byte) []byte {
 	b = append(b, `,"devices":[`...)
 	for i := range v.Devices {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Devices[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.DataProfile.set {
 		b = append(b, `,"data_profile":`...)
 		b = jsonwire.AppendString(b, v.DataProfile.value)
@@ -9641,7 +9843,8 @@ func (v *TopologyFilesystem) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"usable_bytes":`...)
 	b = jsonwire.AppendInt(b, v.UsableBytes)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9650,14 +9853,16 @@ func (v *TopologyObstacle) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Kind)
 	b = append(b, `,"message":`...)
 	b = jsonwire.AppendString(b, v.Message)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *UnauthenticatedData) AppendJSON(b []byte) []byte {
 	b = append(b, `{"kind":"unauthenticated","why":`...)
 	b = jsonwire.AppendString(b, string(v.Why))
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9674,7 +9879,8 @@ func (v *UnavailableMethod) AppendJSON(b []byte) []byte {
 		b = append(b, `,"missing":`...)
 		b = jsonwire.AppendString(b, v.Missing.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9683,7 +9889,8 @@ func (v *UnreadDevice) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Path)
 	b = append(b, `,"reason":`...)
 	b = jsonwire.AppendString(b, v.Reason)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9694,7 +9901,8 @@ func (v *UnsupportedData) AppendJSON(b []byte) []byte {
 		b = append(b, `,"missing":`...)
 		b = jsonwire.AppendString(b, v.Missing.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9711,7 +9919,8 @@ func (v *UpstreamUnavailableData) AppendJSON(b []byte) []byte {
 		b = append(b, `,"applied":`...)
 		b = jsonwire.AppendString(b, string(v.Applied.value))
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9738,20 +9947,21 @@ func (v *VlanBridge) AppendJSON(b []byte) []byte {
 		b = append(b, `,"vlans":[`...)
 		for i := range v.Vlans {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Vlans[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	b = append(b, `,"ports":[`...)
 	for i := range v.Ports {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Ports[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9775,7 +9985,7 @@ func (v *VlanInterface) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
@@ -9797,7 +10007,8 @@ func (v *VlanInterface) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"managed":`...)
 	b = jsonwire.AppendBool(b, v.Managed)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9811,16 +10022,17 @@ func (v *VlanPort) AppendJSON(b []byte) []byte {
 	b = append(b, `,"vlans":[`...)
 	for i := range v.Vlans {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Vlans[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.VlanMode.set {
 		b = append(b, `,"vlan_mode":`...)
 		b = jsonwire.AppendString(b, v.VlanMode.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9851,7 +10063,8 @@ func (v *VlanRange) AppendJSON(b []byte) []byte {
 		b = append(b, `,"neigh_suppress":`...)
 		b = jsonwire.AppendBool(b, v.NeighSuppress.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9904,11 +10117,11 @@ func (v *VmTap) AppendJSON(b []byte) []byte {
 		b = append(b, `,"vlans":[`...)
 		for i := range v.Vlans {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Vlans[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Isolated.set {
 		b = append(b, `,"isolated":`...)
@@ -9932,7 +10145,8 @@ func (v *VmTap) AppendJSON(b []byte) []byte {
 		b = append(b, `,"tag":`...)
 		b = jsonwire.AppendString(b, v.Tag.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9941,14 +10155,16 @@ func (v *VolBalanceStartResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Changed)
 	b = append(b, `,"balance":`...)
 	b = v.Balance.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *VolBalanceStatusResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"balance":`...)
 	b = v.Balance.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9957,7 +10173,8 @@ func (v *VolCreateBtrfsRaidResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Created)
 	b = append(b, `,"filesystem":`...)
 	b = v.Filesystem.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9966,7 +10183,8 @@ func (v *VolCreateFilesystemResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Created)
 	b = append(b, `,"filesystem":`...)
 	b = v.Filesystem.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9975,7 +10193,8 @@ func (v *VolCreateMDArrayResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Created)
 	b = append(b, `,"array":`...)
 	b = v.Array.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -9989,11 +10208,12 @@ func (v *VolCreatePartitionResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"old_signatures":[`...)
 	for i := range v.OldSignatures {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.OldSignatures[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10002,7 +10222,8 @@ func (v *VolCreateSubvolumeResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Created)
 	b = append(b, `,"subvolume":`...)
 	b = v.Subvolume.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10024,11 +10245,12 @@ func (v *VolDefragResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"failures":[`...)
 	for i := range v.Failures {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Failures[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10038,11 +10260,12 @@ func (v *VolDeleteSubvolumeResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"ids":[`...)
 	for i := range v.Ids {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendInt(b, v.Ids[i])
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10052,11 +10275,12 @@ func (v *VolDeviceStatsResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"devices":[`...)
 	for i := range v.Devices {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Devices[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10066,11 +10290,12 @@ func (v *VolFSDFResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"spaces":[`...)
 	for i := range v.Spaces {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Spaces[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10114,18 +10339,19 @@ func (v *VolFSUsageResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"chunks":[`...)
 	for i := range v.Chunks {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Chunks[i].AppendJSON(b)
 	}
 	b = append(b, `],"devices":[`...)
 	for i := range v.Devices {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Devices[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10133,25 +10359,26 @@ func (v *VolFeasibleTopologiesResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"topologies":[`...)
 	for i := range v.Topologies {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Topologies[i].AppendJSON(b)
 	}
 	b = append(b, `],"eligible":[`...)
 	for i := range v.Eligible {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Eligible[i].AppendJSON(b)
 	}
 	b = append(b, `],"ineligible":[`...)
 	for i := range v.Ineligible {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Ineligible[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10163,58 +10390,59 @@ func (v *VolInventoryResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"disks":[`...)
 	for i := range v.Disks {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Disks[i].AppendJSON(b)
 	}
 	b = append(b, `],"arrays":[`...)
 	for i := range v.Arrays {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Arrays[i].AppendJSON(b)
 	}
 	b = append(b, `],"btrfs":[`...)
 	for i := range v.Btrfs {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Btrfs[i].AppendJSON(b)
 	}
 	b = append(b, `],"swaps":[`...)
 	for i := range v.Swaps {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Swaps[i].AppendJSON(b)
 	}
 	b = append(b, `],"registered_mounts":[`...)
 	for i := range v.RegisteredMounts {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.RegisteredMounts[i].AppendJSON(b)
 	}
 	b = append(b, `],"registered_arrays":[`...)
 	for i := range v.RegisteredArrays {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.RegisteredArrays[i].AppendJSON(b)
 	}
 	b = append(b, `],"health":[`...)
 	for i := range v.Health {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Health[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10222,16 +10450,17 @@ func (v *VolListDisksResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"disks":[`...)
 	for i := range v.Disks {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Disks[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10239,23 +10468,24 @@ func (v *VolListFilesystemsResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"filesystems":[`...)
 	for i := range v.Filesystems {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Filesystems[i].AppendJSON(b)
 	}
 	b = append(b, `],"unread":[`...)
 	for i := range v.Unread {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Unread[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10267,7 +10497,7 @@ func (v *VolListFreeSpaceResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"extents":[`...)
 	for i := range v.Extents {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Extents[i].AppendJSON(b)
 	}
@@ -10283,7 +10513,8 @@ func (v *VolListFreeSpaceResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"signature":`...)
 		b = v.Signature.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10291,16 +10522,17 @@ func (v *VolListMDArraysResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"arrays":[`...)
 	for i := range v.Arrays {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Arrays[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10308,16 +10540,17 @@ func (v *VolListMountsResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"mounts":[`...)
 	for i := range v.Mounts {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Mounts[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10325,16 +10558,17 @@ func (v *VolListPartitionsResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"partitions":[`...)
 	for i := range v.Partitions {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Partitions[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10342,11 +10576,11 @@ func (v *VolListSubvolumesResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"subvolumes":[`...)
 	for i := range v.Subvolumes {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Subvolumes[i].AppendJSON(b)
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.FilesystemUUID.set {
 		b = append(b, `,"filesystem_uuid":`...)
 		b = jsonwire.AppendString(b, v.FilesystemUUID.value)
@@ -10359,14 +10593,16 @@ func (v *VolListSubvolumesResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"consistent":`...)
 		b = jsonwire.AppendBool(b, v.Consistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *VolMDDetailResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"array":`...)
 	b = v.Array.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10377,7 +10613,8 @@ func (v *VolMountResult) AppendJSON(b []byte) []byte {
 	b = v.Mount.AppendJSON(b)
 	b = append(b, `,"folder_created":`...)
 	b = jsonwire.AppendBool(b, v.FolderCreated)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10409,7 +10646,8 @@ func (v *VolProblem) AppendJSON(b []byte) []byte {
 			return b
 		})
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10423,11 +10661,12 @@ func (v *VolResizeMaxResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"devices":[`...)
 	for i := range v.Devices {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = v.Devices[i].AppendJSON(b)
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10436,14 +10675,16 @@ func (v *VolScrubStartResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Changed)
 	b = append(b, `,"scrub":`...)
 	b = v.Scrub.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *VolScrubStatusResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"scrub":`...)
 	b = v.Scrub.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10458,7 +10699,8 @@ func (v *VolSetQuotaResult) AppendJSON(b []byte) []byte {
 	}
 	b = append(b, `,"quota":`...)
 	b = v.Quota.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10467,7 +10709,8 @@ func (v *VolSnapshotSubvolumeResult) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendBool(b, v.Created)
 	b = append(b, `,"subvolume":`...)
 	b = v.Subvolume.AppendJSON(b)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10477,13 +10720,14 @@ func (v *VolStopMDArrayResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"zeroed":[`...)
 	for i := range v.Zeroed {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Zeroed[i])
 	}
 	b = append(b, `],"link_removed":`...)
 	b = jsonwire.AppendBool(b, v.LinkRemoved)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10496,7 +10740,8 @@ func (v *VolUnmountResult) AppendJSON(b []byte) []byte {
 		b = append(b, `,"detached":`...)
 		b = jsonwire.AppendBool(b, v.Detached.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10536,11 +10781,12 @@ func (v *VolUsage) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10598,11 +10844,12 @@ func (v *VolUsageResult) AppendJSON(b []byte) []byte {
 	b = append(b, `,"flags":[`...)
 	for i := range v.Flags {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Flags[i])
 	}
-	return append(b, `]}`...)
+	b = append(b, `]}`...)
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10611,17 +10858,18 @@ func (v *XtablesTable) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Family)
 	b = append(b, `,"name":`...)
 	b = jsonwire.AppendString(b, v.Name)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *RPCHealthParams) AppendJSON(b []byte) []byte {
-	return append(b, `{}`...)
+	return append(b, '{', '}')
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *RPCDiscoverParams) AppendJSON(b []byte) []byte {
-	return append(b, `{}`...)
+	return append(b, '{', '}')
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10704,7 +10952,7 @@ func (v *NetRoutesEnd) appendMembers(b []byte) []byte {
 
 // AppendJSON appends v as a JSON object.
 func (v *NetStatusParams) AppendJSON(b []byte) []byte {
-	return append(b, `{}`...)
+	return append(b, '{', '}')
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10802,27 +11050,27 @@ func (v *NetLeaseParams) AppendJSON(b []byte) []byte {
 
 // AppendJSON appends v as a JSON object.
 func (v *NetPrefixParams) AppendJSON(b []byte) []byte {
-	return append(b, `{}`...)
+	return append(b, '{', '}')
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *NetConfigParams) AppendJSON(b []byte) []byte {
-	return append(b, `{}`...)
+	return append(b, '{', '}')
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *NetHealthParams) AppendJSON(b []byte) []byte {
-	return append(b, `{}`...)
+	return append(b, '{', '}')
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *NetVerifyParams) AppendJSON(b []byte) []byte {
-	return append(b, `{}`...)
+	return append(b, '{', '}')
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *NetDNSParams) AppendJSON(b []byte) []byte {
-	return append(b, `{}`...)
+	return append(b, '{', '}')
 }
 
 // AppendJSON appends v as a JSON object.
@@ -10917,7 +11165,7 @@ func (v *NetConntrackEnd) appendMembers(b []byte) []byte {
 
 // AppendJSON appends v as a JSON object.
 func (v *NetConntrackStatsParams) AppendJSON(b []byte) []byte {
-	return append(b, `{}`...)
+	return append(b, '{', '}')
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11015,7 +11263,8 @@ func (v *NetOVSConntrackStatsParams) AppendJSON(b []byte) []byte {
 func (v *NetLeaseRestartParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"interface":`...)
 	b = jsonwire.AppendString(b, v.Interface)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11054,11 +11303,11 @@ func (v *NetRoutesAddParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"nexthops":[`...)
 		for i := range v.Nexthops {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Nexthops[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Onlink.set {
 		b = append(b, `,"onlink":`...)
@@ -11080,7 +11329,8 @@ func (v *NetRoutesAddParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"tag":`...)
 		b = jsonwire.AppendString(b, v.Tag.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11111,7 +11361,8 @@ func (v *NetRoutesDeleteParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"force":`...)
 		b = jsonwire.AppendBool(b, v.Force.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11138,11 +11389,11 @@ func (v *NetBridgeAddParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"addresses":[`...)
 		for i := range v.Addresses {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendPrefix(b, v.Addresses[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Up.set {
 		b = append(b, `,"up":`...)
@@ -11160,7 +11411,8 @@ func (v *NetBridgeAddParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"persistent":`...)
 		b = jsonwire.AppendBool(b, v.Persistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11171,7 +11423,8 @@ func (v *NetBridgeDeleteParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"force":`...)
 		b = jsonwire.AppendBool(b, v.Force.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11192,7 +11445,8 @@ func (v *NetBridgeConnectParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"persistent":`...)
 		b = jsonwire.AppendBool(b, v.Persistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11209,21 +11463,21 @@ func (v *NetBridgeAddPortParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"vlans":[`...)
 		for i := range v.Vlans {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Vlans[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Untagged != nil {
 		b = append(b, `,"untagged":[`...)
 		for i := range v.Untagged {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Untagged[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Isolated.set {
 		b = append(b, `,"isolated":`...)
@@ -11241,7 +11495,8 @@ func (v *NetBridgeAddPortParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"persistent":`...)
 		b = jsonwire.AppendBool(b, v.Persistent.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11250,7 +11505,8 @@ func (v *NetBridgeRemovePortParams) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, v.Bridge)
 	b = append(b, `,"interface":`...)
 	b = jsonwire.AppendString(b, v.Interface)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11301,11 +11557,11 @@ func (v *NetVMCreateTapParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"vlans":[`...)
 		for i := range v.Vlans {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Vlans[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Isolated.set {
 		b = append(b, `,"isolated":`...)
@@ -11323,13 +11579,14 @@ func (v *NetVMCreateTapParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"untagged":[`...)
 		for i := range v.Untagged {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Untagged[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11340,7 +11597,8 @@ func (v *NetVMDeleteTapParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"force":`...)
 		b = jsonwire.AppendBool(b, v.Force.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11375,7 +11633,8 @@ func (v *NetFirewallAddRuleParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"tag":`...)
 		b = jsonwire.AppendString(b, v.Tag.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11386,7 +11645,8 @@ func (v *NetFirewallRemoveRuleParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"drop_existing":`...)
 		b = jsonwire.AppendBool(b, v.DropExisting.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11429,14 +11689,16 @@ func (v *NetNATAddDNATParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"force":`...)
 		b = jsonwire.AppendBool(b, v.Force.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *NetNATRemoveDNATParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"id":`...)
 	b = jsonwire.AppendString(b, v.ID)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11459,14 +11721,16 @@ func (v *NetNATAddSNATParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"tag":`...)
 		b = jsonwire.AppendString(b, v.Tag.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *NetNATRemoveSNATParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"id":`...)
 	b = jsonwire.AppendString(b, v.ID)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11495,6 +11759,14 @@ func (v *NetConntrackFlushParams) AppendJSON(b []byte) []byte {
 	if v.State.set {
 		b = append(b, `,"state":`...)
 		b = jsonwire.AppendString(b, v.State.value)
+	}
+	if v.Mark.set {
+		b = append(b, `,"mark":`...)
+		b = jsonwire.AppendString(b, v.Mark.value)
+	}
+	if v.MarkMask.set {
+		b = append(b, `,"mark_mask":`...)
+		b = jsonwire.AppendString(b, v.MarkMask.value)
 	}
 	if v.All.set {
 		b = append(b, `,"all":`...)
@@ -11575,7 +11847,8 @@ func (v *VolListMountsEnd) appendMembers(b []byte) []byte {
 func (v *VolUsageParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"path":`...)
 	b = jsonwire.AppendString(b, v.Path)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11596,7 +11869,8 @@ func (v *VolListPartitionsParams) AppendJSON(b []byte) []byte {
 func (v *VolListFreeSpaceParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"disk":`...)
 	b = jsonwire.AppendString(b, v.Disk)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11648,35 +11922,40 @@ func (v *VolListSubvolumesEnd) appendMembers(b []byte) []byte {
 func (v *VolDeviceStatsParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"path":`...)
 	b = jsonwire.AppendString(b, v.Path)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *VolScrubStatusParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"path":`...)
 	b = jsonwire.AppendString(b, v.Path)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *VolFSUsageParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"path":`...)
 	b = jsonwire.AppendString(b, v.Path)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *VolFSDFParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"path":`...)
 	b = jsonwire.AppendString(b, v.Path)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *VolBalanceStatusParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"path":`...)
 	b = jsonwire.AppendString(b, v.Path)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11693,12 +11972,13 @@ func (v *VolListMDArraysParams) AppendJSON(b []byte) []byte {
 func (v *VolMDDetailParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"device":`...)
 	b = jsonwire.AppendString(b, v.Device)
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
 func (v *VolInventoryParams) AppendJSON(b []byte) []byte {
-	return append(b, `{}`...)
+	return append(b, '{', '}')
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11708,11 +11988,11 @@ func (v *VolFeasibleTopologiesParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"disks":[`...)
 		for i := range v.Disks {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Disks[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	return closeObject(b, start)
 }
@@ -11745,7 +12025,8 @@ func (v *VolCreatePartitionParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expect":`...)
 		b = v.Expect.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11774,7 +12055,8 @@ func (v *VolCreateFilesystemParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expect":`...)
 		b = v.Expect.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11791,11 +12073,11 @@ func (v *VolMountParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"options":[`...)
 		for i := range v.Options {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = jsonwire.AppendString(b, v.Options[i])
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
 	if v.Subvolume.set {
 		b = append(b, `,"subvolume":`...)
@@ -11809,7 +12091,8 @@ func (v *VolMountParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expect":`...)
 		b = v.Expect.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11824,7 +12107,8 @@ func (v *VolUnmountParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"force":`...)
 		b = jsonwire.AppendBool(b, v.Force.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11855,7 +12139,8 @@ func (v *VolCreateSubvolumeParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"durable":`...)
 		b = jsonwire.AppendBool(b, v.Durable.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11874,7 +12159,8 @@ func (v *VolDeleteSubvolumeParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"durable":`...)
 		b = jsonwire.AppendBool(b, v.Durable.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11891,7 +12177,8 @@ func (v *VolSnapshotSubvolumeParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"durable":`...)
 		b = jsonwire.AppendBool(b, v.Durable.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11906,7 +12193,8 @@ func (v *VolSetQuotaParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"max_exclusive_bytes":`...)
 		b = jsonwire.AppendInt(b, v.MaxExclusiveBytes.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11921,7 +12209,8 @@ func (v *VolScrubStartParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"read_only":`...)
 		b = jsonwire.AppendBool(b, v.ReadOnly.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11940,7 +12229,8 @@ func (v *VolBalanceStartParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"force":`...)
 		b = jsonwire.AppendBool(b, v.Force.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11959,7 +12249,8 @@ func (v *VolDefragParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"force":`...)
 		b = jsonwire.AppendBool(b, v.Force.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11974,7 +12265,8 @@ func (v *VolResizeMaxParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"grow_partition":`...)
 		b = jsonwire.AppendBool(b, v.GrowPartition.value)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11984,11 +12276,11 @@ func (v *VolCreateMDArrayParams) AppendJSON(b []byte) []byte {
 	b = append(b, `,"devices":[`...)
 	for i := range v.Devices {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Devices[i])
 	}
-	b = append(b, `]`...)
+	b = append(b, ']')
 	if v.Level.set {
 		b = append(b, `,"level":`...)
 		b = jsonwire.AppendInt(b, v.Level.value)
@@ -12005,13 +12297,14 @@ func (v *VolCreateMDArrayParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expect":[`...)
 		for i := range v.Expect {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Expect[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -12026,7 +12319,8 @@ func (v *VolStopMDArrayParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expect":`...)
 		b = v.Expect.AppendJSON(b)
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }
 
 // AppendJSON appends v as a JSON object.
@@ -12034,7 +12328,7 @@ func (v *VolCreateBtrfsRaidParams) AppendJSON(b []byte) []byte {
 	b = append(b, `{"devices":[`...)
 	for i := range v.Devices {
 		if i > 0 {
-			b = append(b, `,`...)
+			b = append(b, ',')
 		}
 		b = jsonwire.AppendString(b, v.Devices[i])
 	}
@@ -12060,11 +12354,12 @@ func (v *VolCreateBtrfsRaidParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"expect":[`...)
 		for i := range v.Expect {
 			if i > 0 {
-				b = append(b, `,`...)
+				b = append(b, ',')
 			}
 			b = v.Expect[i].AppendJSON(b)
 		}
-		b = append(b, `]`...)
+		b = append(b, ']')
 	}
-	return append(b, `}`...)
+	b = append(b, '}')
+	return b
 }

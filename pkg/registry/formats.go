@@ -2,7 +2,9 @@ package registry
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,34 +26,43 @@ var (
 	formatHex     = format{"lower-case hexadecimal digits without 0x", isHex}
 )
 
-// CheckFormat tells whether value is what a string of the format must be, as the specification's formats
-// are meant: ifname, mac, uuid, abs-path, device, tag, comment, hex, ip, ip-prefix, ip-interface and
-// date-time. The error says what it must be.
-func CheckFormat(name, value string) error {
-	want := "of a format that there is"
-	switch name {
-	case "ip":
-		_, want = parseAddr(value)
-	case "ip-prefix":
-		_, want = parseNetwork(value)
-	case "ip-interface":
-		_, want = parsePrefix(value)
-	case "date-time":
-		_, want = parseInstant(value)
-	default:
-		if f := formatsByName[name]; f != nil {
-			want = (&stringRule{format: f}).broken(value)
-		}
-	}
-	if want == "" {
-		return nil
-	}
-	return fmt.Errorf("format %s: must be %s, not %q", name, want, cut(value))
+// checks says, for every format of the specification, what a string must be and is not, or "".
+var checks = map[string]func(string) string{
+	"ifname":       formatIfname.check,
+	"mac":          formatMac.check,
+	"uuid":         formatUuid.check,
+	"abs-path":     formatAbsPath.check,
+	"device":       formatDevice.check,
+	"tag":          formatTag.check,
+	"comment":      formatComment.check,
+	"hex":          formatHex.check,
+	"ip":           func(s string) string { _, want := parseAddr(s); return want },
+	"ip-prefix":    func(s string) string { _, want := parseNetwork(s); return want },
+	"ip-interface": func(s string) string { _, want := parsePrefix(s); return want },
+	"date-time":    func(s string) string { _, want := parseInstant(s); return want },
 }
 
-var formatsByName = map[string]*format{
-	"ifname": &formatIfname, "mac": &formatMac, "uuid": &formatUuid, "abs-path": &formatAbsPath,
-	"device": &formatDevice, "tag": &formatTag, "comment": &formatComment, "hex": &formatHex,
+// Formats lists the string formats of the specification.
+func Formats() []string { return slices.Sorted(maps.Keys(checks)) }
+
+// CheckFormat tells whether value is what a string of the format must be. The error says what that is.
+func CheckFormat(name, value string) error {
+	check := checks[name]
+	if check == nil {
+		return fmt.Errorf("format %s: must be one of %s", name, strings.Join(Formats(), ", "))
+	}
+	if want := check(value); want != "" {
+		return fmt.Errorf("format %s: must be %s, not %q", name, want, cut(value))
+	}
+	return nil
+}
+
+// check is what s must be and is not, or "".
+func (f *format) check(s string) string {
+	if f.fits(s) {
+		return ""
+	}
+	return f.want
 }
 
 // isInterfaceName is the kernel's dev_valid_name (net/core/dev.c), which looks at bytes: its isspace takes

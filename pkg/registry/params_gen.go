@@ -2,7 +2,9 @@
 
 package registry
 
-import "net/netip"
+import (
+	"net/netip"
+)
 
 // RPCHealthParams holds the params of rpc.health. Answers at once whatever else hangs; needs no right and
 // ignores credentials. For what is wrong with the node see net.health and vol.inventory.
@@ -586,6 +588,10 @@ type NetConntrackFlushParams struct {
 	Destination Opt[netip.Prefix] `json:"destination,omitzero"`
 	// TCP, SCTP or DCCP state, as net.conntrack shows it.
 	State Opt[string] `json:"state,omitzero"`
+	// Only entries whose mark is this, under mark_mask.
+	Mark Opt[string] `json:"mark,omitzero"`
+	// Bits of the mark that are compared. Absent: all.
+	MarkMask Opt[string] `json:"mark_mask,omitzero"`
 	// true: every entry of every zone; goes with no filter.
 	All Opt[bool] `json:"all,omitzero"`
 }

@@ -2,7 +2,9 @@
 
 package registry
 
-import "context"
+import (
+	"context"
+)
 
 // Servers holds the handlers, one server per namespace of the table.
 type Servers struct {

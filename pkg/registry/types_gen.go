@@ -2,8 +2,10 @@
 
 package registry
 
-import "net/netip"
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // AddressFamily: Address family.
 type AddressFamily string
@@ -2467,16 +2469,6 @@ type KernelIp struct {
 	Error Opt[string] `json:"error,omitzero"`
 }
 
-// LeaseManager: Who renewed the lease: this daemon, or the manager that owns it and was asked.
-type LeaseManager string
-
-// The values of LeaseManager.
-const (
-	LeaseManagerMyOsServer      LeaseManager = "my_os_server"
-	LeaseManagerSystemdNetworkd LeaseManager = "systemd_networkd"
-	LeaseManagerNetworkManager  LeaseManager = "network_manager"
-)
-
 // LoopBacking: What a loop device stands on (LOOP_GET_STATUS64, /sys/block/loop*/loop).
 type LoopBacking struct {
 	// Path of the file, as the kernel tells it; ends in " (deleted)" where it was unlinked.
@@ -3106,8 +3098,9 @@ type NetLeaseRestartResult struct {
 	// Name of a network interface as rtnetlink's IFLA_IFNAME takes it: 1 to 15 bytes, no slash, no colon, no
 	// white space, neither "." nor "..".
 	Interface string `json:"interface"`
-	// Who renewed the lease: this daemon, or the manager that owns it and was asked.
-	Manager LeaseManager `json:"manager"`
+	// Who renewed the lease: my_os_server, or the manager that owns it and was asked: systemd-networkd,
+	// NetworkManager.
+	Manager string `json:"manager"`
 	// A full DHCPv4 exchange (DISCOVER, OFFER, REQUEST, ACK) was done.
 	Ipv4Restarted bool `json:"ipv4_restarted"`
 	// DHCPv6 was done anew too, because it was in use.
