@@ -1,0 +1,103 @@
+// Package config reads the daemon's configuration file: TOML 1.0, every key with a default, so that the
+// daemon runs without a file. docs/configuration.md tells of each key; a test holds the two together.
+//
+// It refuses keys that it does not know, values of another type or out of range, and a file that
+// somebody other than root or the daemon's own user could have written, and names file, line, column and
+// rule, all faults of the file at once. What a value means is for those who get it.
+package config
+
+import (
+	"io/fs"
+	"strconv"
+	"time"
+)
+
+// DefaultPath is read where no other file is named, if it exists.
+const DefaultPath = "/etc/my_os_server/config.toml"
+
+// Config is the file's content, with defaults for what it does not say. An empty string stands for a
+// default that depends on the host.
+//
+// The tags are the rules: toml is the key, flag the command line's name for it, range what a number may
+// be, reload that a running daemon takes a new value over.
+type Config struct {
+	Sockets    []string `toml:"sockets" flag:"socket"`             // absolute paths
+	SocketMode string   `toml:"socket_mode" flag:"socket-mode"`    // octal; see Mode
+	HeroSocket bool     `toml:"hero_socket" flag:"no-hero-socket"` // listen in ~/hero/var/sockets too
+	StateDir   string   `toml:"state_dir" flag:"state-dir"`        // absolute path
+	ACL        string   `toml:"acl" flag:"acl"`                    // absolute path
+	NodeName   string   `toml:"node_name" flag:"node-name"`
+
+	Log       Log       `toml:"log"`
+	Limits    Limits    `toml:"limits"`
+	Deadlines Deadlines `toml:"deadlines"`
+}
+
+// Log is what is written to standard error, and how.
+type Log struct {
+	Level  string `toml:"level" flag:"verbose" reload:"yes"` // one of Levels
+	Format string `toml:"format" flag:"log-format"`          // one of Formats
+}
+
+// Levels are the values of log.level, most talkative first; Formats those of log.format.
+var (
+	Levels  = []string{"debug", "info", "warn", "error"}
+	Formats = []string{"auto", "console", "json"}
+)
+
+// Limits bound what callers take of the daemon at a time. A quarter of every total is kept for root and
+// the daemon's own user.
+type Limits struct {
+	Connections        int `toml:"connections" range:"1..1000000"`
+	ConnectionsPerUser int `toml:"connections_per_user" range:"1..1000000"`
+	Calls              int `toml:"calls" range:"1..100000"`
+	CallsPerUser       int `toml:"calls_per_user" range:"1..100000"`
+	Streams            int `toml:"streams" range:"1..100000"`
+	StreamsPerUser     int `toml:"streams_per_user" range:"1..100000"`
+	Bodies             int `toml:"bodies_bytes" range:"65536..17179869184"`
+	BodiesPerUser      int `toml:"bodies_per_user_bytes" range:"65536..17179869184"`
+	Body               int `toml:"body_bytes" range:"1024..1073741824"`
+	Header             int `toml:"header_bytes" range:"1024..1048576"`
+	BatchCalls         int `toml:"batch_calls" range:"1..100000"`
+	BatchResult        int `toml:"batch_result_bytes" range:"1024..1073741824"`
+}
+
+// Deadlines bound how long things take, in seconds; fractions are fine.
+type Deadlines struct {
+	Read   float64 `toml:"read_s" range:"0.01..86400"`
+	Write  float64 `toml:"write_s" range:"0.01..86400"`
+	Header float64 `toml:"header_s" range:"0.01..86400"`
+	Idle   float64 `toml:"idle_s" range:"0.01..86400"`
+	Stall  float64 `toml:"stall_s" range:"0.01..86400"`
+	Drain  float64 `toml:"drain_s" range:"0.01..86400"`
+}
+
+// Default is the configuration of a daemon without a file.
+func Default() Config {
+	return Config{
+		SocketMode: "0666",
+		HeroSocket: true,
+		Log:        Log{Level: "info", Format: "auto"},
+		Limits: Limits{
+			Connections: 1024, ConnectionsPerUser: 64,
+			Calls: 512, CallsPerUser: 16,
+			Streams: 64, StreamsPerUser: 4,
+			Bodies: 64 << 20, BodiesPerUser: 16 << 20,
+			Body: 4 << 20, Header: 16 << 10,
+			BatchCalls: 1000, BatchResult: 4 << 20,
+		},
+		Deadlines: Deadlines{Read: 30, Write: 120, Header: 5, Idle: 120, Stall: 10, Drain: 10},
+	}
+}
+
+// Mode is SocketMode as a mode, 0 where it is none; Faults tells of that.
+func (c *Config) Mode() fs.FileMode {
+	mode, err := strconv.ParseUint(c.SocketMode, 8, 32)
+	if err != nil || mode > 0o777 {
+		return 0
+	}
+	return fs.FileMode(mode)
+}
+
+// Seconds is a deadline as a duration.
+func Seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

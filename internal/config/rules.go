@@ -1,0 +1,144 @@
+package config
+
+import (
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Fault is a value that breaks a rule.
+type Fault struct {
+	Key    Key
+	Reason string // "must be from 1 to 100"
+}
+
+// rules are those of single values that tags do not tell. Each returns what is wrong, or nothing.
+var rules = map[string]func(c *Config) string{
+	"sockets":     func(c *Config) string { return firstOf(c.Sockets, absolute) },
+	"socket_mode": func(c *Config) string { return socketMode(c.SocketMode) },
+	"state_dir":   func(c *Config) string { return orEmpty(c.StateDir, absolute) },
+	"acl":         func(c *Config) string { return orEmpty(c.ACL, absolute) },
+	"node_name":   func(c *Config) string { return orEmpty(c.NodeName, nodeName) },
+	"log.level":   func(c *Config) string { return oneOf(c.Log.Level, Levels) },
+	"log.format":  func(c *Config) string { return oneOf(c.Log.Format, Formats) },
+}
+
+// bounds are numbers that must not exceed another, which comes first: more would never be reached.
+var bounds = []struct{ part, whole string }{
+	{"limits.connections_per_user", "limits.connections"},
+	{"limits.calls_per_user", "limits.calls"},
+	{"limits.streams_per_user", "limits.streams"},
+	{"limits.bodies_per_user_bytes", "limits.bodies_bytes"},
+	{"limits.body_bytes", "limits.bodies_per_user_bytes"},
+}
+
+// Faults lists the values that break a rule, in the order of Config.
+func (c *Config) Faults() []Fault {
+	var faults []Fault
+	for _, k := range Keys() {
+		reason := k.inRange(c)
+		if rule := rules[k.Name]; reason == "" && rule != nil {
+			reason = rule(c)
+		}
+		if reason == "" {
+			reason = k.inBounds(c)
+		}
+		if reason != "" {
+			faults = append(faults, Fault{k, reason})
+		}
+	}
+	return faults
+}
+
+// inBounds judges a number by the other that bounds it.
+func (k Key) inBounds(c *Config) string {
+	for _, b := range bounds {
+		if b.part != k.Name {
+			continue
+		}
+		if n, most := k.value(c).Int(), keyNamed(b.whole).value(c).Int(); n > most {
+			return fmt.Sprintf("is %d, must be at most %s, which is %d", n, b.whole, most)
+		}
+	}
+	return ""
+}
+
+// fit lowers defaults to the numbers that bound them: who sets a small total need not set its parts.
+func (c *Config) fit(named func(key string) bool) {
+	for _, b := range bounds {
+		part, whole := keyNamed(b.part).value(c), keyNamed(b.whole).value(c)
+		if !named(b.part) && part.Int() > whole.Int() {
+			part.Set(whole)
+		}
+	}
+}
+
+func keyNamed(name string) Key {
+	keys := Keys()
+	return keys[slices.IndexFunc(keys, func(k Key) bool { return k.Name == name })]
+}
+
+// inRange judges a number by its range tag. NaN is in no range.
+func (k Key) inRange(c *Config) string {
+	if k.Range == "" {
+		return ""
+	}
+	low, high, _ := strings.Cut(k.Range, "..")
+	lowest, _ := strconv.ParseFloat(low, 64)
+	highest, _ := strconv.ParseFloat(high, 64)
+	if n := k.value(c).Convert(reflect.TypeFor[float64]()).Float(); n >= lowest && n <= highest {
+		return ""
+	}
+	return fmt.Sprintf("must be from %s to %s", low, high)
+}
+
+func firstOf(values []string, rule func(string) string) string {
+	for _, v := range values {
+		if reason := rule(v); reason != "" {
+			return fmt.Sprintf("%q: %s", v, reason)
+		}
+	}
+	return ""
+}
+
+func orEmpty(value string, rule func(string) string) string {
+	if value == "" {
+		return ""
+	}
+	return rule(value)
+}
+
+func absolute(path string) string {
+	if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) {
+		return "must be an absolute path"
+	}
+	return ""
+}
+
+// socketMode asks for what chmod(1) takes, of permission bits only.
+func socketMode(s string) string {
+	mode, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || mode > 0o777 || len(s) > 4 {
+		return `must be up to four octal digits from "0" to "0777"`
+	}
+	return ""
+}
+
+// nodeName keeps a name in one line and one word: it is one line of what a signed request signs.
+func nodeName(s string) string {
+	odd := func(r rune) bool { return r <= ' ' || r > '~' }
+	if len(s) > 253 || strings.ContainsFunc(s, odd) {
+		return "must be at most 253 printable ASCII characters without blanks"
+	}
+	return ""
+}
+
+func oneOf(value string, all []string) string {
+	if slices.Contains(all, value) {
+		return ""
+	}
+	return "must be one of " + strings.Join(all, ", ")
+}
