@@ -102,16 +102,27 @@ func TestKernelErrorKeepsItsWords(t *testing.T) {
 	}
 }
 
-func TestEarlyStopSpoilsTheSocket(t *testing.T) {
+// TestEarlyStopOfAShortDump: the rest is read away. See package rtnl's tests for that of a long one.
+func TestEarlyStopOfAShortDump(t *testing.T) {
 	c := dialRoute(t)
+	links := 0
 	for range c.Dump(t.Context(), linkDump(c)) {
+		links++
 		break
 	}
-	if c.Reusable() {
-		t.Fatal("reusable with an unread answer")
+	if links != 1 || !c.Reusable() {
+		t.Fatalf("%d links, reusable: %v", links, c.Reusable())
 	}
-	if _, err := c.Do(t.Context(), linkGet(c, 1), 0); err == nil {
-		t.Error("a request over an unread answer went through")
+	if _, err := c.Do(t.Context(), linkGet(c, 1), 0); err != nil {
+		t.Errorf("the request after it: %v", err)
+	}
+}
+
+func TestUnreadAnswerRefusesTheNextRequest(t *testing.T) {
+	c := dialRoute(t)
+	c.inUse = true
+	if _, err := c.Do(t.Context(), linkGet(c, 1), 0); !errors.Is(err, errInUse) {
+		t.Errorf("%v, want %v", err, errInUse)
 	}
 }
 
@@ -203,9 +214,7 @@ func TestPool(t *testing.T) {
 	if again != first || dialled != 1 {
 		t.Errorf("a clean socket was not kept: dialled %d times", dialled)
 	}
-	for range again.Dump(t.Context(), linkDump(again)) {
-		break
-	}
+	again.inUse = true
 	p.Put(again)
 	other, err := p.Get()
 	if err != nil {

@@ -21,7 +21,7 @@ type Message struct {
 // last: an [*OpError] around the kernel's errno, the context's error, [ErrTruncated] or
 // [ErrInterrupted], before which every message has been yielded.
 //
-// A consumer that stops early leaves the socket with an unread answer: see [Conn.Reusable].
+// A consumer that stops early may leave the socket with an unread answer: see [Conn.Reusable].
 func (c *Conn) Dump(ctx context.Context, req *Request) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		a := answer{multi: true, take: func(m Message) bool { return yield(m, nil) }}
@@ -74,10 +74,15 @@ type answer struct {
 	truncated   error
 }
 
-// read receives until the answer is complete. One that had a datagram too large for the buffer is read
-// to its end, untaken, so that the socket, whose buffer has grown, can make the request again.
+// drainAtMost datagrams are read after an early stop. The rest of a short dump costs less than the new
+// socket that an unread one would; the rest of a long one does not.
+const drainAtMost = 2
+
+// read receives until the answer is complete, or its consumer and then its patience has stopped. An
+// answer that had a datagram too large for the buffer is read to its end, untaken, so that the socket,
+// whose buffer has grown, can make the request again.
 func (c *Conn) read(a *answer) error {
-	for !a.done && !a.stopped {
+	for patience := drainAtMost; !a.done && patience >= 0; {
 		b, err := c.receive()
 		switch {
 		case errors.Is(err, ErrTruncated):
@@ -91,6 +96,9 @@ func (c *Conn) read(a *answer) error {
 				return err
 			}
 		}
+		if a.stopped {
+			patience--
+		}
 	}
 	return a.truncated
 }
@@ -98,7 +106,7 @@ func (c *Conn) read(a *answer) error {
 // datagram takes every message of one datagram. A Conn whose answer was not read to its end is not used
 // again, so a foreign sequence number can only be a notification's, and is passed over.
 func (a *answer) datagram(b []byte) error {
-	for len(b) > 0 && !a.done && !a.stopped {
+	for len(b) > 0 && !a.done {
 		if len(b) < headerSize {
 			return ErrMalformed
 		}
@@ -136,6 +144,6 @@ func (a *answer) message(m Message) error {
 		return doneError(m)
 	}
 	a.done = !a.multi
-	a.stopped = !a.take(m)
+	a.stopped = a.stopped || !a.take(m)
 	return nil
 }

@@ -105,13 +105,13 @@ func (a *Address) decode(b []byte) error {
 func (a *Address) attribute(attr *nlsock.Attrs) {
 	switch attr.Type() {
 	case unix.IFA_ADDRESS:
-		a.Peer = address(attr.Bytes())
+		a.Peer = AddrOf(attr.Bytes())
 	case unix.IFA_LOCAL:
-		a.Local = address(attr.Bytes())
+		a.Local = AddrOf(attr.Bytes())
 	case unix.IFA_BROADCAST:
-		a.Broadcast = address(attr.Bytes())
+		a.Broadcast = AddrOf(attr.Bytes())
 	case unix.IFA_ANYCAST:
-		a.Anycast = address(attr.Bytes())
+		a.Anycast = AddrOf(attr.Bytes())
 	case unix.IFA_LABEL:
 		a.Label = nlsock.Reuse(&a.lastLabel, attr.Bytes())
 	case unix.IFA_FLAGS:
@@ -146,8 +146,8 @@ func (a *Address) settle() error {
 // native is the byte order of rtnetlink's integers.
 var native = binary.NativeEndian
 
-// address is the IPv4 or IPv6 address that b holds; none where it has another length.
-func address(b []byte) netip.Addr {
+// AddrOf is the IPv4 or IPv6 address that b holds in network order; none where it has another length.
+func AddrOf(b []byte) netip.Addr {
 	addr, _ := netip.AddrFromSlice(b)
 	return addr
 }
@@ -157,7 +157,7 @@ func via(b []byte) netip.Addr {
 	if len(b) < 2 {
 		return netip.Addr{}
 	}
-	return address(b[2:])
+	return AddrOf(b[2:])
 }
 
 func unspecified(family uint8) (netip.Addr, bool) {

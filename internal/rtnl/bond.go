@@ -194,7 +194,7 @@ func bondAggregator(a nlsock.Attrs) (*BondAggregator, error) {
 func addressList(a nlsock.Attrs) ([]netip.Addr, error) {
 	var list []netip.Addr
 	for a.Next() {
-		if addr := address(a.Bytes()); addr.IsValid() {
+		if addr := AddrOf(a.Bytes()); addr.IsValid() {
 			list = append(list, addr)
 		}
 	}

@@ -22,6 +22,7 @@ package rtnl
 
 import (
 	"context"
+	"errors"
 	"iter"
 
 	"golang.org/x/sys/unix"
@@ -76,6 +77,9 @@ func NewPool(netns int) *Pool {
 	return nlsock.NewPool(func() (*Conn, error) { return Dial(netns) })
 }
 
+// errEnough is what a decoder ends a dump with when no more rows can come that are wanted.
+var errEnough = errors.New("enough")
+
 // dump sends req and decodes each message of type typ into row. decode reports false for a message
 // that is not wanted.
 func dump[Row any](ctx context.Context, c *Conn, req *nlsock.Request, typ uint16, row *Row, decode func([]byte) (bool, error)) iter.Seq2[*Row, error] {
@@ -89,6 +93,9 @@ func dump[Row any](ctx context.Context, c *Conn, req *nlsock.Request, typ uint16
 				continue
 			}
 			wanted, err := decode(m.Data)
+			if errors.Is(err, errEnough) {
+				return
+			}
 			if err != nil {
 				yield(nil, req.Fail(err))
 				return

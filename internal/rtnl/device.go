@@ -77,6 +77,17 @@ func (c *Conn) LinkIndex(name string) (int, error) {
 	return int(r.index.index), nil
 }
 
+// LinkFlags returns the lower half of an interface's IFF_* flags. That there is none is ENODEV.
+func (c *Conn) LinkFlags(name string) (uint32, error) {
+	r := &c.device
+	r.index = ifreqIndex{}
+	copy(r.index.name[:unix.IFNAMSIZ-1], name)
+	if err := c.ioctl(unix.SIOCGIFFLAGS, unsafe.Pointer(&r.index)); err != nil {
+		return 0, err
+	}
+	return uint32(uint16(r.index.index)), nil // ifr_flags is the first short of the union
+}
+
 // LinkSettings is what a driver says of the wire.
 type LinkSettings struct {
 	Mbps   uint32 // 0: not known

@@ -62,15 +62,18 @@ var vlanFlags = flagNames{"reorder_hdr", "gvrp", "loose_binding", "mvrp", "bridg
 // FlagNames are the names of VLAN_FLAG_*.
 func (v *VLAN) FlagNames() []string { return vlanFlags.append([]string{}, v.Flags) }
 
-// ProtocolName is 802.1Q, 802.1ad, or the ether type as 0x and four hexadecimal digits.
-func (v *VLAN) ProtocolName() string {
-	switch v.Protocol {
+// ProtocolName is [TagName] of the tag.
+func (v *VLAN) ProtocolName() string { return TagName(v.Protocol) }
+
+// TagName names a VLAN tag by its ether type: 802.1Q, 802.1ad, or 0x and four hexadecimal digits.
+func TagName(etherType uint16) string {
+	switch etherType {
 	case unix.ETH_P_8021Q:
 		return "802.1Q"
 	case unix.ETH_P_8021AD:
 		return "802.1ad"
 	}
-	return "0x" + strconv.FormatUint(uint64(v.Protocol)|1<<16, 16)[1:]
+	return "0x" + strconv.FormatUint(uint64(etherType)|1<<16, 16)[1:]
 }
 
 // DecodeVRF reads the routing table from [Link.Data] of kind vrf (IFLA_VRF_TABLE) or from
@@ -231,9 +234,9 @@ func (v *VXLAN) number(a *nlsock.Attrs) bool {
 	case unix.IFLA_VXLAN_ID:
 		v.ID = a.Uint32()
 	case unix.IFLA_VXLAN_GROUP, unix.IFLA_VXLAN_GROUP6:
-		v.Group = address(a.Bytes())
+		v.Group = AddrOf(a.Bytes())
 	case unix.IFLA_VXLAN_LOCAL, unix.IFLA_VXLAN_LOCAL6:
-		v.Local = address(a.Bytes())
+		v.Local = AddrOf(a.Bytes())
 	case unix.IFLA_VXLAN_LINK:
 		v.Link = int(a.Int32())
 	case unix.IFLA_VXLAN_PORT:

@@ -39,6 +39,7 @@ type Link struct {
 	TSOMaxSegs          uint32
 	TSOMaxSize          uint32
 	NumVF               uint32
+	VFs                 []VF
 
 	OperState        uint8 // IF_OPER_*, as in linux/if.h
 	LinkMode         uint8 // IF_LINK_MODE_*
@@ -119,13 +120,13 @@ func (c *Conn) Links(ctx context.Context, f LinkFilter) iter.Seq2[*Link, error] 
 		if err := c.link.decode(b); err != nil {
 			return false, err
 		}
-		return f.wants(&c.link), nil
+		return f.Wants(&c.link), nil
 	})
 }
 
-// wants checks again, because a kernel that has no interfaces of a kind answers a dump of that kind
-// with all interfaces.
-func (f *LinkFilter) wants(l *Link) bool {
+// Wants tells whether a link fits the filter. Dumps are checked with it again, because a kernel that
+// does not know a kind answers a dump of that kind with all interfaces.
+func (f *LinkFilter) Wants(l *Link) bool {
 	return (f.Master == 0 || l.Master == f.Master) && (f.Kind == "" || l.Kind == f.Kind)
 }
 
@@ -161,6 +162,7 @@ func (l *Link) decode(b []byte) error {
 		Index:    int(int32(native.Uint32(b[4:]))),
 		Flags:    native.Uint32(b[8:]),
 		AltNames: l.AltNames[:0],
+		VFs:      l.VFs[:0],
 		last:     l.last,
 	}
 	a := nlsock.Attributes(b[unix.SizeofIfInfomsg:])

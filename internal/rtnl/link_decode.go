@@ -126,6 +126,8 @@ func (l *Link) nested(a *nlsock.Attrs) error {
 		return l.propList(a.Nested())
 	case unix.IFLA_AF_SPEC:
 		return l.afSpec(a.Nested())
+	case unix.IFLA_VFINFO_LIST:
+		return l.virtualFunctions(a.Nested())
 	case unix.IFLA_XDP:
 		return l.xdp(a.Nested())
 	case unix.IFLA_PROTO_DOWN_REASON:

@@ -94,6 +94,9 @@ func (c *Conn) Routes(ctx context.Context, f RouteFilter) iter.Seq2[*Route, erro
 		req.Uint32(unix.RTA_OIF, uint32(f.OIF))
 	}
 	rows := dump(ctx, c, req, unix.RTM_NEWROUTE, &c.route, func(b []byte) (bool, error) {
+		if f.passed(b) {
+			return false, errEnough
+		}
 		if !f.mayWant(b) {
 			return false, nil
 		}
@@ -103,6 +106,23 @@ func (c *Conn) Routes(ctx context.Context, f RouteFilter) iter.Seq2[*Route, erro
 		return f.wants(&c.route), nil
 	})
 	return withoutMissingTable(rows)
+}
+
+// passed tells whether an IPv4 dump of one table is beyond the destination that is wanted. The kernel
+// walks its trie by rising address, so that the default routes come first and are found among a million
+// routes without reading them. (IPv6 walks from the leaves to the root: ::/0 comes last.)
+func (f *RouteFilter) passed(b []byte) bool {
+	if f.Family != unix.AF_INET || f.Table == 0 || !f.Dst.IsValid() || len(b) < unix.SizeofRtMsg {
+		return false
+	}
+	a := nlsock.Attributes(b[unix.SizeofRtMsg:])
+	for a.Next() {
+		if a.Type() == unix.RTA_DST {
+			dst := AddrOf(a.Bytes())
+			return dst.Is4() && f.Dst.Addr().Less(dst)
+		}
+	}
+	return false
 }
 
 // withoutMissingTable turns the kernel's ENOENT for a table that does not exist into its rows: none.
@@ -160,9 +180,9 @@ func (r *Route) decode(b []byte) error {
 		r.attrs.add(a.Type())
 		switch a.Type() {
 		case unix.RTA_DST:
-			dst = address(a.Bytes())
+			dst = AddrOf(a.Bytes())
 		case unix.RTA_SRC:
-			src = address(a.Bytes())
+			src = AddrOf(a.Bytes())
 		default:
 			if err := r.attribute(&a); err != nil {
 				return err
@@ -197,11 +217,11 @@ func (r *Route) attribute(a *nlsock.Attrs) error {
 	case unix.RTA_PRIORITY:
 		r.Priority = a.Uint32()
 	case unix.RTA_GATEWAY:
-		r.Gateway = address(a.Bytes())
+		r.Gateway = AddrOf(a.Bytes())
 	case unix.RTA_VIA:
 		r.Gateway = via(a.Bytes())
 	case unix.RTA_PREFSRC:
-		r.PrefSrc = address(a.Bytes())
+		r.PrefSrc = AddrOf(a.Bytes())
 	case unix.RTA_FLOW:
 		r.Flow = a.Uint32()
 	case rtaNHID:
@@ -260,7 +280,7 @@ func (h *NextHop) attributes(b []byte) error {
 	for a.Next() {
 		switch a.Type() {
 		case unix.RTA_GATEWAY:
-			h.Gateway = address(a.Bytes())
+			h.Gateway = AddrOf(a.Bytes())
 		case unix.RTA_VIA:
 			h.Gateway = via(a.Bytes())
 		case unix.RTA_FLOW:

@@ -23,7 +23,8 @@ type Tunnel struct {
 	Flags         []string
 	EncapLimit    uint8
 	FlowLabel     uint32 // 20 bits
-	Protocol      uint8
+	Protocol      uint8  // where HasProtocol; 0: any
+	HasProtocol   bool
 	Mark          uint32
 	EncapType     string // none, fou, gue: UDP around the tunnel
 	EncapSrcPort  uint16
@@ -140,7 +141,7 @@ func (t *Tunnel) iptun(a *nlsock.Attrs) {
 	case iptunFlowInfo:
 		t.flowInfo(a)
 	case iptunProto:
-		t.Protocol = a.Uint8()
+		t.Protocol, t.HasProtocol = a.Uint8(), true
 	case iptunPMTUDisc:
 		t.PMTUDiscovery, t.HasPMTU = a.Uint8() != 0, true
 	case iptunEncapType:
@@ -301,7 +302,7 @@ func (t *Tunnel) flowInfo(a *nlsock.Attrs) {
 
 // end is a tunnel's end; the kernel writes one that is not set as zeroes.
 func end(b []byte) netip.Addr {
-	if addr := address(b); addr.IsValid() && !addr.IsUnspecified() {
+	if addr := AddrOf(b); addr.IsValid() && !addr.IsUnspecified() {
 		return addr
 	}
 	return netip.Addr{}

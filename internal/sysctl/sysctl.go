@@ -8,6 +8,7 @@ package sysctl
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -52,6 +53,9 @@ func (d *Dir) Close() error { return d.file.Close() }
 
 // Names lists the directory, sorted.
 func (d *Dir) Names() ([]string, error) {
+	if _, err := d.file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
 	names, err := d.file.Readdirnames(-1)
 	if err != nil {
 		return nil, err

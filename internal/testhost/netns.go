@@ -127,3 +127,6 @@ func (ns *NetNS) Witness(args ...string) []byte {
 	ns.t.Helper()
 	return []byte(ns.Run("ip", append([]string{"-j"}, args...)...))
 }
+
+// Path names the namespace as a file, for this process.
+func (ns *NetNS) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), ns.FD()) }

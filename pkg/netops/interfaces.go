@@ -1,0 +1,119 @@
+package netops
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// Interfaces handles net.interfaces: one dump of links, each row sent as it comes, with the addresses
+// of its interface.
+func (n *Net) Interfaces(ctx context.Context, p *registry.NetInterfacesParams, rows *registry.Stream[registry.Interface]) (*registry.NetInterfacesEnd, error) {
+	conn, err := n.sockets.Get()
+	if err != nil {
+		return nil, err
+	}
+	defer n.sockets.Put(conn)
+	second, err := n.sockets.Get() // for addresses while conn is in the middle of a dump
+	if err != nil {
+		return nil, err
+	}
+	defer n.sockets.Put(second)
+
+	d := interfaceDump{
+		conn:      conn,
+		params:    p,
+		out:       limitedTo(rows, p.Limit),
+		row:       newInterfaceRow(second),
+		addresses: newAddressBook(second),
+	}
+	if name, ok := p.Name.Get(); ok {
+		return nil, d.one(ctx, name)
+	}
+	if d.filter, err = linkFilter(conn, p); err != nil {
+		return nil, err
+	}
+	consistent, err := consistently(rows, func() (bool, error) { return d.all(ctx) })
+	return &registry.NetInterfacesEnd{Consistent: consistent}, err
+}
+
+// linkFilter makes the params what the kernel can filter by.
+func linkFilter(conn *rtnl.Conn, p *registry.NetInterfacesParams) (rtnl.LinkFilter, error) {
+	f := rtnl.LinkFilter{Kind: p.Kind.Or(""), Stats: true}
+	if name, ok := p.Master.Get(); ok {
+		index, err := interfaceIndex(conn, name)
+		if err != nil {
+			return f, err
+		}
+		f.Master = index
+	}
+	return f, nil
+}
+
+// interfaceDump sends links as rows.
+type interfaceDump struct {
+	conn      *rtnl.Conn
+	params    *registry.NetInterfacesParams
+	filter    rtnl.LinkFilter
+	out       limited[registry.Interface]
+	row       *interfaceRow
+	addresses *addressBook
+}
+
+func (d *interfaceDump) all(ctx context.Context) (interrupted bool, err error) {
+	d.addresses.forget()
+	if d.wantsAll() {
+		if err := d.addresses.readAll(ctx); err != nil {
+			return false, err
+		}
+	}
+	interrupted, err = each(d.conn.Links(ctx, d.filter), func(l *rtnl.Link) error { return d.send(ctx, l) })
+	return interrupted || d.addresses.interrupted, unlessEnough(err)
+}
+
+// wantsAll tells whether every interface is asked for, so that their addresses are wanted in one go.
+func (d *interfaceDump) wantsAll() bool {
+	p := d.params
+	return !p.Kind.IsSet() && !p.Master.IsSet() && !p.Up.IsSet() && !p.Limit.IsSet()
+}
+
+// one sends the interface with a name where it fits the other filters too. A get is not a dump: it
+// costs the same however many interfaces there are.
+func (d *interfaceDump) one(ctx context.Context, name string) error {
+	filter, err := linkFilter(d.conn, d.params)
+	if err != nil {
+		return err
+	}
+	l, err := d.conn.LinkByName(ctx, name, true)
+	if errors.Is(err, syscall.ENODEV) {
+		return noInterface(name)
+	}
+	if err != nil {
+		return err
+	}
+	if !filter.Wants(l) {
+		return nil
+	}
+	return unlessEnough(d.send(ctx, l))
+}
+
+func (d *interfaceDump) send(ctx context.Context, l *rtnl.Link) error {
+	if up, ok := d.params.Up.Get(); ok && up != (l.Flags&unix.IFF_UP != 0) {
+		return nil
+	}
+	addresses, err := d.addresses.of(ctx, l.Index)
+	if err != nil {
+		return err
+	}
+	row, err := d.row.of(l)
+	if err != nil {
+		return err
+	}
+	row.Addresses = addresses
+	return d.out.send(row)
+}

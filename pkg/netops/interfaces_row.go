@@ -1,0 +1,223 @@
+package netops
+
+import (
+	"encoding/hex"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// interfaceRow makes rows of net.interfaces out of the kernel's links, in memory that each next row
+// uses again.
+type interfaceRow struct {
+	conn  *rtnl.Conn
+	names *interfaceNames
+
+	row      registry.Interface
+	counters registry.InterfaceCounters
+	flags    []string
+	vfs      []registry.InterfaceVf
+}
+
+func newInterfaceRow(conn *rtnl.Conn) *interfaceRow {
+	return &interfaceRow{conn: conn, names: namesBy(conn)}
+}
+
+// of returns the row for l, without addresses. It holds until the next one is made.
+func (b *interfaceRow) of(l *rtnl.Link) (*registry.Interface, error) {
+	b.flags = rtnl.AppendLinkFlags(b.flags[:0], l.Flags)
+	b.row = registry.Interface{
+		Index:         int64(l.Index),
+		Name:          l.Name,
+		Kind:          registry.NonZero(l.Kind),
+		LinkType:      rtnl.LinkTypeName(l.Type),
+		MAC:           macText(l.HardwareAddr),
+		LinkAddress:   otherAddress(l.HardwareAddr),
+		Broadcast:     macText(l.BroadcastAddr),
+		LinkBroadcast: otherAddress(l.BroadcastAddr),
+		PermanentMAC:  macText(l.PermanentAddr),
+		Flags:         b.flags,
+		AdminUp:       l.Flags&unix.IFF_UP != 0,
+		OperState:     registry.OperState(rtnl.OperStateName(l.OperState)),
+		Alias:         registry.NonZero(l.Alias),
+		AltNames:      l.AltNames,
+		ParentBus:     registry.NonZero(l.ParentBus),
+		ParentDevice:  registry.NonZero(l.ParentDev),
+		PhysPortID:    hexText(l.PhysPortID),
+		PhysPortName:  registry.NonZero(l.PhysPortName),
+		PhysSwitchID:  hexText(l.PhysSwitchID),
+	}
+	b.sizes(l)
+	b.state(l)
+	b.relations(l)
+	b.settings(l)
+	b.functions(l)
+	if l.NumStats > 0 {
+		b.counters = countersOf(l)
+		b.row.Counters = &b.counters
+	}
+	return &b.row, b.kind(l)
+}
+
+// otherAddress is a link-layer address that has not the length of a MAC address.
+func otherAddress(b []byte) registry.Opt[string] {
+	if len(b) == macSize {
+		return registry.Opt[string]{}
+	}
+	return hexText(b)
+}
+
+func (b *interfaceRow) sizes(l *rtnl.Link) {
+	r := &b.row
+	r.MTU = int64(l.MTU)
+	r.MinMTU = number(l.Has(unix.IFLA_MIN_MTU), l.MinMTU)
+	r.MaxMTU = number(l.Has(unix.IFLA_MAX_MTU), l.MaxMTU)
+	r.TxQueueLen = number(l.Has(unix.IFLA_TXQLEN), l.TxQueueLen)
+	r.Qdisc = registry.NonZero(l.Qdisc)
+	r.Group = when(l.Has(unix.IFLA_GROUP), groupName(l.Group))
+	r.NumTxQueues = number(l.Has(unix.IFLA_NUM_TX_QUEUES), l.NumTxQueues)
+	r.NumRxQueues = number(l.Has(unix.IFLA_NUM_RX_QUEUES), l.NumRxQueues)
+	r.Promiscuity = number(l.Has(unix.IFLA_PROMISCUITY), l.Promiscuity)
+	r.Allmulti = number(l.Has(unix.IFLA_ALLMULTI), l.AllMulti)
+	r.GsoMaxSize = number(l.Has(unix.IFLA_GSO_MAX_SIZE), l.GSOMaxSize)
+	r.GsoMaxSegs = number(l.Has(unix.IFLA_GSO_MAX_SEGS), l.GSOMaxSegs)
+	r.GsoIpv4MaxSize = nonZero(l.GSOIPv4MaxSize)
+	r.TsoMaxSize = number(l.Has(unix.IFLA_TSO_MAX_SIZE), l.TSOMaxSize)
+	r.TsoMaxSegs = number(l.Has(unix.IFLA_TSO_MAX_SEGS), l.TSOMaxSegs)
+	r.GroMaxSize = number(l.Has(unix.IFLA_GRO_MAX_SIZE), l.GROMaxSize)
+	r.GroIpv4MaxSize = nonZero(l.GROIPv4MaxSize)
+	r.NumVfs = number(l.Has(unix.IFLA_NUM_VF), l.NumVF)
+}
+
+func groupName(group uint32) string {
+	if group == 0 {
+		return "default"
+	}
+	return strconv.FormatUint(uint64(group), 10)
+}
+
+func (b *interfaceRow) state(l *rtnl.Link) {
+	r := &b.row
+	r.LinkMode = when(l.Has(unix.IFLA_LINKMODE), rtnl.LinkModeName(l.LinkMode))
+	r.Carrier = when(l.Has(unix.IFLA_CARRIER), l.Carrier)
+	r.CarrierChanges = number(l.Has(unix.IFLA_CARRIER_CHANGES), l.CarrierChanges)
+	r.CarrierUpCount = number(l.Has(unix.IFLA_CARRIER_UP_COUNT), l.CarrierUpCount)
+	r.CarrierDownCount = number(l.Has(unix.IFLA_CARRIER_DOWN_COUNT), l.CarrierDownCount)
+	r.ProtoDown = when(l.Has(unix.IFLA_PROTO_DOWN), l.ProtoDown)
+	if l.ProtoDownReason != 0 {
+		r.ProtoDownReasons = registry.Some(strconv.FormatUint(uint64(l.ProtoDownReason), 16))
+	}
+	r.Ipv6AddrGenMode = when(l.HasInet6, rtnl.AddrGenModeName(l.AddrGenMode))
+	if token := rtnl.AddrOf(l.Token); token.IsValid() && !token.IsUnspecified() {
+		r.Ipv6Token = registry.Some(token)
+	}
+	r.XdpMode = registry.NonZero(rtnl.XDPModeName(l.XDPAttached))
+	r.XdpProgramID = nonZero(l.XDPProgID)
+}
+
+// relations are the interfaces that it is tied to. One in another network namespace has only an index.
+func (b *interfaceRow) relations(l *rtnl.Link) {
+	r := &b.row
+	r.Master = b.names.of(l.Master)
+	r.MasterIndex = nonZero(l.Master)
+	r.PortKind = registry.NonZero(l.PortKind)
+	r.ParentIndex = number(l.Link > 0, l.Link)
+	if l.Has(unix.IFLA_LINK_NETNSID) {
+		r.LinkNetnsid = registry.Some(int64(max(l.LinkNetNSID, -1)))
+		return
+	}
+	r.Parent = b.names.of(l.Link)
+}
+
+// settings asks the driver for speed and duplex, which are not known without a carrier.
+func (b *interfaceRow) settings(l *rtnl.Link) {
+	if !l.Carrier || l.Flags&unix.IFF_LOOPBACK != 0 {
+		return
+	}
+	s, err := b.conn.LinkSettings(l.Name)
+	if err != nil {
+		return // no driver has to tell, and an interface may be gone
+	}
+	b.row.SpeedBps = number(s.Mbps != 0, int64(s.Mbps)*1e6)
+	switch s.Duplex {
+	case rtnl.DuplexHalf:
+		b.row.Duplex = registry.Some(registry.DuplexHalf)
+	case rtnl.DuplexFull:
+		b.row.Duplex = registry.Some(registry.DuplexFull)
+	}
+}
+
+// functions are the virtual functions of a network card.
+func (b *interfaceRow) functions(l *rtnl.Link) {
+	if len(l.VFs) == 0 {
+		return
+	}
+	b.vfs = b.vfs[:0]
+	for i := range l.VFs {
+		b.vfs = append(b.vfs, functionOf(&l.VFs[i], len(l.HardwareAddr)))
+	}
+	b.row.Vfs = b.vfs
+}
+
+func functionOf(v *rtnl.VF, addrSize int) registry.InterfaceVf {
+	return registry.InterfaceVf{
+		Number:       int64(v.Number),
+		MAC:          macText(v.Addr[:min(addrSize, len(v.Addr))]),
+		VlanID:       number(v.Has(unix.IFLA_VF_VLAN), v.VLAN),
+		VlanQos:      number(v.Has(unix.IFLA_VF_VLAN), v.QoS),
+		VlanProtocol: when(v.Has(unix.IFLA_VF_VLAN_LIST) && v.VLAN != 0, rtnl.TagName(v.VLANProtocol)),
+		MinTxRateBps: number(v.Has(unix.IFLA_VF_RATE), int64(v.MinTxRate)*1e6),
+		MaxTxRateBps: number(v.Has(unix.IFLA_VF_RATE), int64(v.MaxTxRate)*1e6),
+		SpoofCheck:   when(v.Has(unix.IFLA_VF_SPOOFCHK), v.SpoofCheck),
+		LinkState:    when(v.Has(unix.IFLA_VF_LINK_STATE), v.LinkStateName()),
+		Trust:        when(v.Has(unix.IFLA_VF_TRUST), v.Trust),
+		QueryRss:     when(v.Has(unix.IFLA_VF_RSS_QUERY_EN), v.QueryRSS),
+	}
+}
+
+func countersOf(l *rtnl.Link) registry.InterfaceCounters {
+	c := func(i int) int64 { return counter(l.Stats[i]) }
+	return registry.InterfaceCounters{
+		RxPackets:          c(rtnl.RxPackets),
+		TxPackets:          c(rtnl.TxPackets),
+		RxBytes:            c(rtnl.RxBytes),
+		TxBytes:            c(rtnl.TxBytes),
+		RxErrors:           c(rtnl.RxErrors),
+		TxErrors:           c(rtnl.TxErrors),
+		RxDropped:          c(rtnl.RxDropped),
+		TxDropped:          c(rtnl.TxDropped),
+		Multicast:          c(rtnl.Multicast),
+		Collisions:         c(rtnl.Collisions),
+		RxLengthErrors:     c(rtnl.RxLengthErrors),
+		RxOverErrors:       c(rtnl.RxOverErrors),
+		RxCrcErrors:        c(rtnl.RxCRCErrors),
+		RxFrameErrors:      c(rtnl.RxFrameErrors),
+		RxFifoErrors:       c(rtnl.RxFIFOErrors),
+		RxMissedErrors:     c(rtnl.RxMissedErrors),
+		TxAbortedErrors:    c(rtnl.TxAbortedErrors),
+		TxCarrierErrors:    c(rtnl.TxCarrierErrors),
+		TxFifoErrors:       c(rtnl.TxFIFOErrors),
+		TxHeartbeatErrors:  c(rtnl.TxHeartbeatErrors),
+		TxWindowErrors:     c(rtnl.TxWindowErrors),
+		RxCompressed:       c(rtnl.RxCompressed),
+		TxCompressed:       c(rtnl.TxCompressed),
+		RxNohandler:        when(l.NumStats > rtnl.RxNoHandler, c(rtnl.RxNoHandler)),
+		RxOtherhostDropped: when(l.NumStats > rtnl.RxOtherHostDropped, c(rtnl.RxOtherHostDropped)),
+	}
+}
+
+// hexList is link-layer addresses as text.
+func hexList(list [][]byte) []string {
+	var out []string
+	for _, b := range list {
+		if text, ok := macText(b).Get(); ok {
+			out = append(out, text)
+		} else {
+			out = append(out, hex.EncodeToString(b))
+		}
+	}
+	return out
+}

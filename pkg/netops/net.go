@@ -1,0 +1,122 @@
+// Package netops answers the net.* methods of the table for the host that it runs on: what each of
+// them means, on top of libraries that speak to the kernel. One file, or a few of one prefix, holds
+// one object: status, interfaces, routes, sysctl.
+//
+// It knows no message of the kernel byte by byte and no text of a tool, starts no process, decides
+// nothing about who may call, and keeps nothing between calls but idle sockets. Where the kernel has no
+// answer a member is absent; nothing is guessed.
+package netops
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// RouteProtocol marks the routes that this daemon makes (rtm_protocol). The number is free in
+// linux/rtnetlink.h and in the rt_protos of iproute2, FRR and OVN.
+const RouteProtocol = 109
+
+// Options says which host a Net answers for.
+type Options struct {
+	NetNS     string // file of the network namespace to work in; "" for the process' own
+	Root      string // what stands before /proc and /etc; "" for the host's own
+	Mode      registry.NodeMode
+	Version   string    // of the daemon
+	StartedAt time.Time // of the daemon
+
+	// Unavailable adds to net.status.unavailable what other namespaces of the table lack. May be nil.
+	Unavailable func() []registry.UnavailableMethod
+}
+
+// Net implements the net.* methods. It is safe for concurrent use.
+type Net struct {
+	registry.NotBuiltNet
+
+	options Options
+	netns   *os.File // nil: the process' own
+	sockets *rtnl.Pool
+	unbuilt []registry.UnavailableMethod
+}
+
+var _ registry.NetServer = (*Net)(nil)
+
+// New opens the namespace that o names. The caller closes the Net.
+func New(o Options) (*Net, error) {
+	n := &Net{options: o}
+	netns := 0
+	if o.NetNS != "" {
+		file, err := os.Open(o.NetNS)
+		if err != nil {
+			return nil, fmt.Errorf("open network namespace: %w", err)
+		}
+		n.netns, netns = file, int(file.Fd())
+	}
+	n.sockets = rtnl.NewPool(netns)
+	n.unbuilt = n.unbuiltMethods()
+	return n, nil
+}
+
+// Close gives up the sockets and the namespace. Calls under way fail.
+func (n *Net) Close() error {
+	n.sockets.Close()
+	if n.netns != nil {
+		return n.netns.Close()
+	}
+	return nil
+}
+
+// inside runs f where /proc/sys/net is that of the Net's namespace. For another namespace than the
+// process' own this takes a thread: if it cannot be put back it ends with the goroutine.
+func (n *Net) inside(f func() error) error {
+	if n.netns == nil {
+		return f()
+	}
+	result := make(chan error)
+	go func() { result <- onThreadIn(int(n.netns.Fd()), f) }()
+	return <-result
+}
+
+func onThreadIn(netns int, f func() error) error {
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("open network namespace: %w", err)
+	}
+	defer home.Close()
+	if err := unix.Setns(netns, unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	err = f()
+	if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+		runtime.UnlockOSThread()
+	}
+	return err
+}
+
+// noInterface is the answer about an interface that is not there.
+func noInterface(name string) error {
+	return &registry.NotFoundError{
+		NotFoundData: registry.NotFoundData{Resource: "interface", ID: name},
+		Message:      "there is no interface " + name,
+	}
+}
+
+// interfaceIndex finds an interface that a param names.
+func interfaceIndex(conn *rtnl.Conn, name string) (int, error) {
+	index, err := conn.LinkIndex(name)
+	if errors.Is(err, syscall.ENODEV) {
+		return 0, noInterface(name)
+	}
+	return index, err
+}

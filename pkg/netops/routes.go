@@ -1,0 +1,127 @@
+package netops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// Routes handles net.routes: one dump a family, filtered by the kernel, each row sent as it comes.
+func (n *Net) Routes(ctx context.Context, p *registry.NetRoutesParams, rows *registry.Stream[registry.Route]) (*registry.NetRoutesEnd, error) {
+	conn, err := n.sockets.Get()
+	if err != nil {
+		return nil, err
+	}
+	defer n.sockets.Put(conn)
+	filters, err := routeFilters(conn, p)
+	if err != nil {
+		return nil, err
+	}
+	d := routeDump{conn: conn, out: limitedTo(rows, p.Limit), row: newRouteRow(conn), local: p.Table.IsSet()}
+	consistent, err := consistently(rows, func() (bool, error) { return d.run(ctx, filters) })
+	if name, ok := p.Interface.Get(); ok && errors.Is(err, syscall.ENODEV) {
+		err = noInterface(name) // it went between the look-up and the dump
+	}
+	return &registry.NetRoutesEnd{Consistent: consistent}, err
+}
+
+// routeDump sends what the kernel has for each of some filters.
+type routeDump struct {
+	conn  *rtnl.Conn
+	out   limited[registry.Route]
+	row   *routeRow
+	local bool // rows of the table local are wanted
+}
+
+func (d *routeDump) run(ctx context.Context, filters []rtnl.RouteFilter) (interrupted bool, err error) {
+	for _, f := range filters {
+		flagged, err := each(d.conn.Routes(ctx, f), d.send)
+		interrupted = interrupted || flagged
+		if err != nil {
+			return interrupted, unlessEnough(err)
+		}
+	}
+	return interrupted, nil
+}
+
+func (d *routeDump) send(r *rtnl.Route) error {
+	if r.Table == unix.RT_TABLE_LOCAL && !d.local {
+		return nil
+	}
+	return d.out.send(d.row.of(r))
+}
+
+// routeFilters makes the params a filter for each family that they leave open.
+func routeFilters(conn *rtnl.Conn, p *registry.NetRoutesParams) ([]rtnl.RouteFilter, error) {
+	f := rtnl.RouteFilter{Table: uint32(p.Table.Or(0))}
+	f.Dst, _ = p.Dst.Get()
+	if err := setProtocol(&f, p); err != nil {
+		return nil, err
+	}
+	if name, ok := p.Interface.Get(); ok {
+		index, err := interfaceIndex(conn, name)
+		if err != nil {
+			return nil, err
+		}
+		f.OIF = index
+	}
+	if p.Tag.IsSet() || p.Table == registry.Some[int64](unix.RT_TABLE_UNSPEC) {
+		return nil, nil // tags are kept with registered routes alone; no route stands in table 0
+	}
+	return forFamilies(f, p), nil
+}
+
+func setProtocol(f *rtnl.RouteFilter, p *registry.NetRoutesParams) error {
+	name, ok := p.Protocol.Get()
+	if !ok {
+		return nil
+	}
+	number, ok := parseProtocol(name)
+	if !ok {
+		return &registry.ParamsError{Faults: []registry.Fault{{
+			Path:    "protocol",
+			Message: fmt.Sprintf("must be the name of a route protocol or a number from 0 to 255, got %q", name),
+		}}}
+	}
+	f.Protocol = number
+	return nil
+}
+
+func forFamilies(f rtnl.RouteFilter, p *registry.NetRoutesParams) []rtnl.RouteFilter {
+	var filters []rtnl.RouteFilter
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		asked, ok := p.Family.Get()
+		if ok && familyNumber(asked) != family {
+			continue
+		}
+		if f.Dst.IsValid() && f.Dst.Addr().Is4() != (family == unix.AF_INET) {
+			continue
+		}
+		f.Family = family
+		filters = append(filters, f)
+	}
+	return filters
+}
+
+// ownProtocol is the name that the table gives RouteProtocol.
+const ownProtocol = "my_os_server"
+
+func protocolName(protocol uint8) string {
+	if protocol == RouteProtocol {
+		return ownProtocol
+	}
+	return rtnl.ProtocolName(protocol)
+}
+
+func parseProtocol(s string) (uint8, bool) {
+	if s == ownProtocol {
+		return RouteProtocol, true
+	}
+	return rtnl.ParseProtocol(s)
+}

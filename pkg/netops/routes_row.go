@@ -1,0 +1,194 @@
+package netops
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// routeRow makes rows of net.routes out of the kernel's, in memory that each next row uses again.
+type routeRow struct {
+	names *interfaceNames
+
+	row     registry.Route
+	flags   []string
+	hops    []registry.RouteNextHop
+	encap   registry.RouteEncap
+	metrics registry.RouteMetrics
+}
+
+func newRouteRow(conn *rtnl.Conn) *routeRow { return &routeRow{names: namesBy(conn)} }
+
+// of returns the row for r. It holds until the next one is made.
+func (b *routeRow) of(r *rtnl.Route) *registry.Route {
+	b.row = registry.Route{
+		Dst:             r.Dst,
+		Family:          familyName(r.Family),
+		Type:            registry.RouteType(rtnl.RouteTypeName(r.Type)),
+		Table:           int64(r.Table),
+		TableName:       registry.NonZero(rtnl.TableName(r.Table)),
+		Protocol:        protocolName(r.Protocol),
+		Scope:           rtnl.ScopeName(r.Scope),
+		Metric:          number(r.Has(unix.RTA_PRIORITY), r.Priority),
+		Tos:             nonZero(r.TOS),
+		PreferredSource: validAddr(r.PrefSrc),
+		Source:          when(r.Src.IsValid(), r.Src),
+		NexthopID:       nonZero(r.NextHopID),
+		Flags:           b.flagNames(r.Flags),
+		Metrics:         b.metricsOf(&r.Metrics),
+		Preference:      preference(r),
+		ExpiresS:        number(r.CacheInfo.Expires != 0, max(r.CacheInfo.Expires, 0)/rtnl.UserHZ),
+		TTLPropagate:    when(r.Has(unix.RTA_TTL_PROPAGATE), r.TTLPropagate != 0),
+		Realm:           realm(r.Flow),
+		RealmFrom:       realmFrom(r.Flow),
+		Managed:         r.Protocol == RouteProtocol,
+	}
+	if len(r.NextHops) > 0 {
+		b.row.Nexthops = b.nextHops(r.NextHops)
+		return &b.row
+	}
+	b.row.Gateway = validAddr(r.Gateway)
+	b.row.Interface = b.names.of(r.OIF)
+	b.row.InterfaceIndex = nonZero(r.OIF)
+	if r.EncapType != unix.LWTUNNEL_ENCAP_NONE {
+		b.encap = encap(r.EncapType, r.Encap)
+		b.row.Encap = &b.encap
+	}
+	return &b.row
+}
+
+// flagNames is nil where no flag is set, which most routes have in common.
+func (b *routeRow) flagNames(flags uint32) []string {
+	if flags == 0 {
+		return nil
+	}
+	b.flags = rtnl.AppendRouteFlags(b.flags[:0], flags)
+	return b.flags
+}
+
+func (b *routeRow) nextHops(hops []rtnl.NextHop) []registry.RouteNextHop {
+	b.hops = b.hops[:0]
+	for _, h := range hops {
+		hop := registry.RouteNextHop{
+			Gateway:        validAddr(h.Gateway),
+			Interface:      b.names.of(h.OIF),
+			InterfaceIndex: nonZero(h.OIF),
+			Weight:         int64(h.Weight),
+			Flags:          rtnl.AppendRouteFlags(nil, uint32(h.Flags)),
+			Realm:          realm(h.Flow),
+			RealmFrom:      realmFrom(h.Flow),
+		}
+		if h.EncapType != unix.LWTUNNEL_ENCAP_NONE {
+			e := encap(h.EncapType, h.Encap)
+			hop.Encap = &e
+		}
+		b.hops = append(b.hops, hop)
+	}
+	return b.hops
+}
+
+func encap(typ uint16, options []byte) registry.RouteEncap {
+	return registry.RouteEncap{Type: rtnl.EncapName(typ), Raw: hexText(options)}
+}
+
+// realm and realmFrom are the halves of RTA_FLOW.
+func realm(flow uint32) registry.Opt[int64]     { return nonZero(uint16(flow)) }
+func realmFrom(flow uint32) registry.Opt[int64] { return nonZero(uint16(flow >> 16)) }
+
+// preference is RTA_PREF, the two bits of RFC 4191 (linux/icmpv6.h); the fourth value is reserved.
+func preference(r *rtnl.Route) registry.Opt[registry.RoutePreference] {
+	if !r.Has(unix.RTA_PREF) {
+		return registry.Opt[registry.RoutePreference]{}
+	}
+	switch r.Pref {
+	case 0:
+		return registry.Some(registry.RoutePreferenceMedium)
+	case 1:
+		return registry.Some(registry.RoutePreferenceHigh)
+	case 3:
+		return registry.Some(registry.RoutePreferenceLow)
+	}
+	return registry.Opt[registry.RoutePreference]{}
+}
+
+// metricsOf is nil where the route has none, which most routes have in common.
+func (b *routeRow) metricsOf(m *rtnl.Metrics) *registry.RouteMetrics {
+	if m.IsZero() {
+		return nil
+	}
+	value := func(rtax int) registry.Opt[int64] {
+		v, ok := m.Get(rtax)
+		return number(ok, v)
+	}
+	b.metrics = registry.RouteMetrics{
+		Locked:           lockedMetrics(m),
+		MTU:              value(unix.RTAX_MTU),
+		Window:           value(unix.RTAX_WINDOW),
+		RttS:             metricSeconds(m, unix.RTAX_RTT, 8000),
+		RttvarS:          metricSeconds(m, unix.RTAX_RTTVAR, 4000),
+		Ssthresh:         value(unix.RTAX_SSTHRESH),
+		Cwnd:             value(unix.RTAX_CWND),
+		Advmss:           value(unix.RTAX_ADVMSS),
+		Reordering:       value(unix.RTAX_REORDERING),
+		Hoplimit:         value(unix.RTAX_HOPLIMIT),
+		Initcwnd:         value(unix.RTAX_INITCWND),
+		Features:         features(m),
+		RtoMinS:          metricSeconds(m, unix.RTAX_RTO_MIN, 1000),
+		Initrwnd:         value(unix.RTAX_INITRWND),
+		Quickack:         metricSwitch(m, unix.RTAX_QUICKACK),
+		Congctl:          registry.NonZero(m.CongestionControl),
+		FastopenNoCookie: metricSwitch(m, unix.RTAX_FASTOPEN_NO_COOKIE),
+	}
+	return &b.metrics
+}
+
+// metricSeconds is a time that the kernel keeps in units of which so many make a second.
+func metricSeconds(m *rtnl.Metrics, rtax int, perSecond float64) registry.Opt[float64] {
+	v, ok := m.Get(rtax)
+	return when(ok, float64(v)/perSecond)
+}
+
+func metricSwitch(m *rtnl.Metrics, rtax int) registry.Opt[bool] {
+	v, ok := m.Get(rtax)
+	return when(ok, v != 0)
+}
+
+// metricNames are the members of RouteMetrics by the kernel's number of the metric.
+var metricNames = [...]string{
+	unix.RTAX_MTU: "mtu", unix.RTAX_WINDOW: "window", unix.RTAX_RTT: "rtt_s", unix.RTAX_RTTVAR: "rttvar_s",
+	unix.RTAX_SSTHRESH: "ssthresh", unix.RTAX_CWND: "cwnd", unix.RTAX_ADVMSS: "advmss",
+	unix.RTAX_REORDERING: "reordering", unix.RTAX_HOPLIMIT: "hoplimit", unix.RTAX_INITCWND: "initcwnd",
+	unix.RTAX_FEATURES: "features", unix.RTAX_RTO_MIN: "rto_min_s", unix.RTAX_INITRWND: "initrwnd",
+	unix.RTAX_QUICKACK: "quickack", unix.RTAX_CC_ALGO: "congctl", unix.RTAX_FASTOPEN_NO_COOKIE: "fastopen_no_cookie",
+}
+
+func lockedMetrics(m *rtnl.Metrics) []string {
+	var names []string
+	for rtax, name := range metricNames {
+		if name != "" && m.Locked(rtax) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// featureNames are RTAX_FEATURE_*, by bit.
+var featureNames = [...]string{"ecn", "sack", "timestamp", "allfrag", "tcp_usec_ts"}
+
+func features(m *rtnl.Metrics) []string {
+	bits, _ := m.Get(unix.RTAX_FEATURES)
+	var names []string
+	for bit := range 32 {
+		switch {
+		case bits&(1<<bit) == 0:
+		case bit < len(featureNames):
+			names = append(names, featureNames[bit])
+		default:
+			names = append(names, "bit_"+strconv.Itoa(bit))
+		}
+	}
+	return names
+}

@@ -1,0 +1,89 @@
+package netops
+
+import (
+	"cmp"
+	"context"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/hostinfo"
+	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// Status handles net.status. What cannot be read is absent; only the caller's deadline fails the call.
+func (n *Net) Status(ctx context.Context, _ *registry.NetStatusParams) (*registry.NetStatusResult, error) {
+	now := time.Now()
+	uname := hostinfo.ReadUname()
+	uptime := hostinfo.Uptime()
+	s := &registry.NetStatusResult{
+		Mode:          n.options.Mode,
+		Version:       n.options.Version,
+		Pid:           int64(os.Getpid()),
+		Uid:           int64(os.Geteuid()),
+		StartedAt:     n.options.StartedAt.UTC(),
+		UptimeS:       max(0, seconds(now.Sub(n.options.StartedAt))),
+		Hostname:      uname.NodeName,
+		BootID:        registry.NonZero(hostinfo.BootID(n.options.Root)),
+		Kernel:        uname.Release,
+		KernelVersion: registry.NonZero(uname.Version),
+		Architecture:  uname.Machine,
+		OS:            registry.NonZero(hostinfo.OSName(n.options.Root)),
+		Unavailable:   n.unavailable(),
+	}
+	if uptime > 0 {
+		s.NodeUptimeS = registry.Some(seconds(uptime))
+		s.BootedAt = registry.Some(now.Add(-uptime).UTC().Truncate(time.Second))
+	}
+	if conn, err := n.sockets.Get(); err == nil {
+		s.Addresses = nodeAddresses(ctx, conn)
+		s.DefaultRoutes = defaultRoutes(ctx, conn)
+		n.sockets.Put(conn)
+	}
+	return s, ctx.Err()
+}
+
+// nodeAddresses are the addresses of the interfaces that are up, without the loopback's.
+func nodeAddresses(ctx context.Context, conn *rtnl.Conn) []registry.NodeAddress {
+	var list []registry.NodeAddress
+	names := namesBy(conn)
+	_, _ = each(conn.Addresses(ctx, rtnl.AddressFilter{}), func(a *rtnl.Address) error {
+		name, ok := names.of(a.Index).Get()
+		if !ok {
+			return nil
+		}
+		flags, err := conn.LinkFlags(name)
+		if err != nil || flags&unix.IFF_UP == 0 || flags&unix.IFF_LOOPBACK != 0 {
+			return nil
+		}
+		list = append(list, registry.NodeAddress{
+			Interface: name,
+			Address:   addressPrefix(a),
+			Family:    familyName(a.Family),
+			Scope:     rtnl.ScopeName(a.Scope),
+		})
+		return nil
+	})
+	return list
+}
+
+// defaultRoutes are those of the table main, by rising metric.
+func defaultRoutes(ctx context.Context, conn *rtnl.Conn) []registry.Route {
+	var list []registry.Route
+	for _, f := range []rtnl.RouteFilter{
+		{Family: unix.AF_INET, Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0)},
+		{Family: unix.AF_INET6, Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0)},
+	} {
+		f.Table = unix.RT_TABLE_MAIN
+		_, _ = each(conn.Routes(ctx, f), func(r *rtnl.Route) error {
+			list = append(list, *newRouteRow(conn).of(r))
+			return nil
+		})
+	}
+	slices.SortStableFunc(list, func(a, b registry.Route) int { return cmp.Compare(a.Metric.Or(0), b.Metric.Or(0)) })
+	return list
+}
