@@ -14,9 +14,21 @@ const hexDigits = "0123456789abcdef"
 // a byte that is not part of UTF-8 (a file name may have such) becomes U+FFFD, so that what is sent is
 // always JSON.
 func AppendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if !plain[s[i]] {
+			return appendEscaped(b, s, i)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// appendEscaped is AppendString for what is not plain from byte i on.
+func appendEscaped(b []byte, s string, i int) []byte {
 	b = append(b, '"')
 	start := 0
-	for i := 0; i < len(s); {
+	for i < len(s) {
 		if plain[s[i]] {
 			i++
 			continue

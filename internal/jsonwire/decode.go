@@ -28,15 +28,15 @@ func AppendUnquoted(dst, raw []byte) []byte {
 		}
 		dst = append(dst, inner[:i]...)
 		n := 0
-		if dst, n = appendEscaped(dst, inner[i:]); n == 0 {
+		if dst, n = appendUnescaped(dst, inner[i:]); n == 0 {
 			return dst
 		}
 		inner = inner[i+n:]
 	}
 }
 
-// appendEscaped appends what the escape at the start of b stands for, and returns the escape's length.
-func appendEscaped(dst, b []byte) ([]byte, int) {
+// appendUnescaped appends what the escape at the start of b stands for, and returns the escape's length.
+func appendUnescaped(dst, b []byte) ([]byte, int) {
 	if len(b) < 2 {
 		return dst, 0
 	}

@@ -83,14 +83,13 @@ func valuesVar(s *schema) string { return "valuesOf" + s.name }
 
 func ruleVar(s *schema) string { return "ruleOf" + s.name }
 
-// stringRule is the literal of a rule for strings. Where there is a format, its own check stands for the
-// pattern.
+// stringRule is the literal of a rule for strings.
 func stringRule(s *schema) string {
 	out := "stringRule{"
-	switch {
-	case s.format != "":
+	if s.format != "" {
 		out += "format: &" + formatVar(s.format) + ","
-	case s.pattern != "":
+	}
+	if s.pattern != "" {
 		out += "pattern: newPattern(" + quote(s.pattern) + "),"
 	}
 	if s.minLength != "" {

@@ -106,7 +106,7 @@ func TestWhatComesOut(t *testing.T) {
 		{"params_gen.go", "a list of networks", "Addresses []netip.Prefix `json:\"addresses\"`"},
 		{"params_gen.go", "a map", "Hops map[string]Hop `json:\"hops,omitzero\"`"},
 		{"params_gen.go", "an instant", "At Opt[time.Time] `json:\"at,omitzero\"`"},
-		{"decode_gen.go", "a format stands for the pattern and keeps lengths", "var ruleOfTag = stringRule{format: &formatTag, minLength: 1, maxLength: 64}"},
+		{"decode_gen.go", "a format with lengths", "var ruleOfTag = stringRule{format: &formatTag, minLength: 1, maxLength: 64}"},
 		{"decode_gen.go", "a pattern", "pattern: newPattern(\"^[a-z`]+$\"), minLength: 1, maxLength: 8}"},
 		{"decode_gen.go", "bounds", "opt(d.integer(raw, integerRule{68, 65535}))"},
 		{"decode_gen.go", "one bound", "opt(d.number(raw, numberRule{0, maxNumber}))"},

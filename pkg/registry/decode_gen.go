@@ -20,9 +20,9 @@ var ruleOfNetConntrackParamsProtocol = stringRule{minLength: 1, maxLength: 16}
 
 var ruleOfNetConntrackParamsState = stringRule{minLength: 1, maxLength: 32}
 
-var ruleOfHex = stringRule{format: &formatHex, minLength: 1}
+var ruleOfHex = stringRule{format: &formatHex, pattern: newPattern(`^[0-9a-f]+$`), minLength: 1}
 
-var ruleOfMacAddress = stringRule{format: &formatMac}
+var ruleOfMacAddress = stringRule{format: &formatMac, pattern: newPattern(`^[0-9a-f]{2}(:[0-9a-f]{2}){5}$`)}
 
 var ruleOfNetBridgeConnectParamsName = stringRule{format: &formatIfname, minLength: 1, maxLength: 13}
 
@@ -50,7 +50,7 @@ var ruleOfNetConntrackFlushParamsState = stringRule{minLength: 1, maxLength: 16}
 
 var ruleOfDeviceName = stringRule{format: &formatDevice, minLength: 1, maxLength: 4095}
 
-var ruleOfAbsolutePath = stringRule{format: &formatAbsPath, minLength: 1, maxLength: 4095}
+var ruleOfAbsolutePath = stringRule{format: &formatAbsPath, pattern: newPattern(`^/`), minLength: 1, maxLength: 4095}
 
 var ruleOfVolListMountsParamsFstype = stringRule{minLength: 1, maxLength: 255}
 
@@ -62,7 +62,7 @@ var ruleOfPartitionType = stringRule{pattern: newPattern(`^([0-9a-f]{8}(-[0-9a-f
 
 var ruleOfVolCreatePartitionParamsLabel = stringRule{pattern: newPattern(`^[^\x00-\x1f\x7f]+$`), minLength: 1, maxLength: 36}
 
-var ruleOfGuid = stringRule{format: &formatUuid}
+var ruleOfGuid = stringRule{format: &formatUuid, pattern: newPattern(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)}
 
 var ruleOfFilesystemLabel = stringRule{pattern: newPattern(`^[^\x00-\x1f\x7f]+$`), minLength: 1, maxLength: 255}
 
@@ -86,7 +86,7 @@ var ruleOfFeatureName = stringRule{pattern: newPattern(`^\^?[a-z0-9][a-z0-9_-]{0
 
 var ruleOfBcachefsCompression = stringRule{pattern: newPattern(`^(none|lz4|(gzip|zstd)(:[0-9]{1,2})?)$`)}
 
-var ruleOfSubvolumeExpectationUUID = stringRule{format: &formatUuid}
+var ruleOfSubvolumeExpectationUUID = stringRule{format: &formatUuid, pattern: newPattern(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)}
 
 var valuesOfAddressFamily = []AddressFamily{
 	AddressFamilyIpv4,

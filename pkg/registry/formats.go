@@ -203,10 +203,12 @@ func parseNetwork(s string) (netip.Prefix, string) {
 	return p, ""
 }
 
-// parseInstant reads an instant in UTC with up to nine digits of a second's fraction.
+// parseInstant reads an instant in UTC. Go's own parser also takes an hour of one digit and a comma before
+// the fraction, which RFC 3339 does not have: the fixed places of colon and fraction tell.
 func parseInstant(s string) (time.Time, string) {
 	var t time.Time
-	if err := t.UnmarshalText([]byte(s)); err != nil || !strings.HasSuffix(s, "Z") {
+	err := t.UnmarshalText([]byte(s))
+	if err != nil || !strings.HasSuffix(s, "Z") || s[13] != ':' || s[19] == ',' {
 		return t, "an instant in UTC like 2026-11-23T08:30:00Z"
 	}
 	return t, ""

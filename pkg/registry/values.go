@@ -22,7 +22,7 @@ const (
 )
 
 // stringRule is what the specification says of a string. Zero lengths are no limit; they count code
-// points, as JSON Schema does. Where there is a format, its own check stands for the pattern.
+// points, as JSON Schema does. A format is looked at first, because it can say best what is wrong.
 type stringRule struct {
 	format               *format
 	pattern              *pattern

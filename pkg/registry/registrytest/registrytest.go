@@ -7,7 +7,9 @@ package registrytest
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -23,7 +25,6 @@ const address = "mem:///openrpc.json"
 type specification struct {
 	mu       sync.Mutex
 	compiler *jsonschema.Compiler
-	methods  []any
 	errors   map[string]any
 }
 
@@ -46,9 +47,8 @@ var load = sync.OnceValues(func() (*specification, error) {
 	if err := c.AddResource(address, doc); err != nil {
 		return nil, err
 	}
-	top := doc.(map[string]any)
-	components := top["components"].(map[string]any)
-	return &specification{compiler: c, methods: top["methods"].([]any), errors: components["errors"].(map[string]any)}, nil
+	components := doc.(map[string]any)["components"].(map[string]any)
+	return &specification{compiler: c, errors: components["errors"].(map[string]any)}, nil
 })
 
 // CheckParams tells whether params, a JSON object, is what the method takes by name, as far as schemas
@@ -58,29 +58,41 @@ func CheckParams(method string, params []byte) error {
 	if !ok {
 		return fmt.Errorf("%s: no such method", method)
 	}
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(params))
-	if err != nil {
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(params, &given); err != nil {
 		return fmt.Errorf("params of %s: %w", method, err)
 	}
-	given, ok := v.(map[string]any)
-	if !ok {
-		return fmt.Errorf("params of %s: not an object", method)
-	}
-	for i, param := range m.Params {
+	for _, param := range m.Params {
 		value, there := given[param.Name]
+		delete(given, param.Name)
 		if !there && param.Required {
 			return fmt.Errorf("params of %s: %s is missing", method, param.Name)
 		}
-		delete(given, param.Name)
 		if !there {
 			continue
 		}
-		if err := check(fmt.Sprintf("/methods/%d/params/%d/schema", m.Index, i), value); err != nil {
-			return fmt.Errorf("param %s of %s: %w", param.Name, method, err)
+		if err := CheckParam(method, param.Name, value); err != nil {
+			return err
 		}
 	}
 	for name := range given {
 		return fmt.Errorf("params of %s: there is no %s", method, name)
+	}
+	return nil
+}
+
+// CheckParam tells whether value fits the schema of one of the method's params.
+func CheckParam(method, param string, value []byte) error {
+	m, ok := registry.Lookup(method)
+	if !ok {
+		return fmt.Errorf("%s: no such method", method)
+	}
+	i := slices.IndexFunc(m.Params, func(p registry.Param) bool { return p.Name == param })
+	if i < 0 {
+		return fmt.Errorf("params of %s: there is no %s", method, param)
+	}
+	if err := check(fmt.Sprintf("/methods/%d/params/%d/schema", m.Index, i), value); err != nil {
+		return fmt.Errorf("param %s of %s: %w", param, method, err)
 	}
 	return nil
 }
@@ -91,11 +103,7 @@ func CheckResult(method string, result []byte) error {
 	if !ok {
 		return fmt.Errorf("%s: no such method", method)
 	}
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(result))
-	if err != nil {
-		return fmt.Errorf("result of %s: %w", method, err)
-	}
-	if err := check("/methods/"+strconv.Itoa(m.Index)+"/result/schema", v); err != nil {
+	if err := check("/methods/"+strconv.Itoa(m.Index)+"/result/schema", result); err != nil {
 		return fmt.Errorf("result of %s: %w", method, err)
 	}
 	return nil
@@ -107,15 +115,11 @@ func CheckError(code int, data []byte) error {
 	if err != nil {
 		return err
 	}
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
-	if err != nil {
-		return fmt.Errorf("data of error %d: %w", code, err)
-	}
 	for name, e := range s.errors {
 		if fmt.Sprint(e.(map[string]any)["code"]) != strconv.Itoa(code) {
 			continue
 		}
-		if err := check("/x-error-data/"+name, v); err != nil {
+		if err := check("/x-error-data/"+name, data); err != nil {
 			return fmt.Errorf("data of error %d: %w", code, err)
 		}
 		return nil
@@ -123,9 +127,13 @@ func CheckError(code int, data []byte) error {
 	return fmt.Errorf("error %d: not in the specification", code)
 }
 
-// check validates v against the schema at a place of the specification.
-func check(pointer string, v any) error {
+// check validates a JSON text against the schema at a place of the specification.
+func check(pointer string, text []byte) error {
 	s, err := load()
+	if err != nil {
+		return err
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return err
 	}
