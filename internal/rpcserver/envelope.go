@@ -38,8 +38,10 @@ func readEnvelope(text []byte) (call, error) {
 	for o.Next() {
 		e.member(o.Name(), o.Value())
 	}
-	if err := o.Err(); err != nil {
+	if err := o.Err(); errors.Is(err, jsonwire.ErrDepth) {
 		return call{id: e.id}, notJSON(err)
+	} else if err != nil {
+		return call{}, notJSON(err)
 	}
 	if why := e.judge(); why != "" {
 		return call{id: e.id}, invalidRequest(why)
