@@ -265,12 +265,12 @@ func TestReplayProperty(t *testing.T) {
 		g.perKey = rapid.IntRange(1, 4).Draw(t, "per key")
 		g.inAll = rapid.IntRange(1, 6).Draw(t, "in all")
 		g.strangersInAll = rapid.IntRange(1, 2).Draw(t, "strangers")
-		now, p := testNow, both
+		now := testNow
 		accepted := map[string]bool{} // key and nonce, as a stranger or not
 		newest := map[string]int64{}  // by key
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(-90_000, 150_000).Draw(t, "clock")) * time.Millisecond)
-			p = rapid.SampledFrom([]*acl.Policy{both, one}).Draw(t, "policy")
+			p := rapid.SampledFrom([]*acl.Policy{both, one}).Draw(t, "policy")
 			key := hexOf(rapid.SampledFrom(keys).Draw(t, "key"))
 			signed := now.UnixMilli() - int64(rapid.IntRange(-5_000, 60_000).Draw(t, "age"))
 			var n nonce

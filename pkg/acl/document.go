@@ -1,8 +1,8 @@
 package acl
 
 import (
-	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,7 +23,7 @@ func readDocument(data []byte) (d document, fault *fault) {
 	if err := toml.Unmarshal(data, &d.root); err != nil {
 		return d, tomlFault(err)
 	}
-	s := scanner{document: data, line: 1, lines: map[string]int{}, elements: map[string]int{}}
+	s := newScanner(data)
 	if err := s.scan(); err != nil {
 		return d, tomlFault(err)
 	}
@@ -43,29 +43,42 @@ func tomlFault(err error) *fault {
 // line is the line of what stands at path. What a path's last part does not find, an empty array or a key
 // that is missing, is looked for where its table stands.
 func (d *document) line(path string) int {
-	for path != "" {
-		if line, ok := d.lines[path]; ok {
-			return line
+	for {
+		if line, ok := d.lines[path]; ok || path == "" {
+			return max(line, 1)
 		}
-		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+		path = path[:max(strings.LastIndexAny(path, ".["), 0)]
 	}
-	return 1
 }
 
-// scanner walks the expressions of a valid document and notes the line of every key and array element. The
-// decoder of the TOML library knows positions only for the faults that it finds itself.
+// scanner walks the expressions of a valid document and notes the line of every key and array element, as
+// deep as ACL files go. The decoder of the TOML library knows positions only for the faults that it finds
+// itself.
 type scanner struct {
-	document []byte
-	offset   int // up to which line has counted
-	line     int
 	parser   unstable.Parser
+	starts   []int // offset of each line's first byte
 	lines    map[string]int
 	elements map[string]int // how many [[tables]] of a path there have been
 }
 
+// maxDepth is the number of steps in the longest path that is ever asked for: group, [0], users, [1]. Deeper
+// values stand where the value above them does; without a bound, paths would grow with the square of the
+// nesting.
+const maxDepth = 4
+
+func newScanner(data []byte) *scanner {
+	s := &scanner{starts: []int{0}, lines: map[string]int{}, elements: map[string]int{}}
+	for i, c := range data {
+		if c == '\n' {
+			s.starts = append(s.starts, i+1)
+		}
+	}
+	s.parser.Reset(data)
+	return s
+}
+
 func (s *scanner) scan() error {
-	table := ""
-	s.parser.Reset(s.document)
+	var table path
 	for s.parser.NextExpression() {
 		switch e := s.parser.Expression(); e.Kind {
 		case unstable.Table, unstable.ArrayTable:
@@ -78,60 +91,68 @@ func (s *scanner) scan() error {
 }
 
 // header notes a [table] or [[table]] and returns its path.
-func (s *scanner) header(e *unstable.Node) string {
-	path := ""
-	for key := e.Key(); key.Next(); {
-		path = join(path, string(key.Node().Data))
+func (s *scanner) header(e *unstable.Node) path {
+	var at path
+	for key := e.Key(); key.Next() && at.depth < maxDepth; {
+		at = at.key(string(key.Node().Data))
+		s.note(at, key.Node())
 		if key.IsLast() && e.Kind == unstable.ArrayTable {
-			s.note(path, key.Node())
-			s.elements[path]++
+			s.elements[at.text]++
 		}
-		if n := s.elements[path]; n > 0 {
-			path = element(path, n-1)
+		if n := s.elements[at.text]; n > 0 {
+			at = at.element(n - 1)
+			s.note(at, key.Node())
 		}
-		s.note(path, key.Node())
 	}
-	return path
+	return at
 }
 
 // keyValue notes key = value within table, with all that the value contains.
-func (s *scanner) keyValue(table string, e *unstable.Node) {
-	path := table
-	for key := e.Key(); key.Next(); {
-		path = join(path, string(key.Node().Data))
-		s.note(path, key.Node())
+func (s *scanner) keyValue(table path, e *unstable.Node) {
+	at := table
+	for key := e.Key(); key.Next() && at.depth < maxDepth; {
+		at = at.key(string(key.Node().Data))
+		s.note(at, key.Node())
 	}
-	s.value(path, e.Value())
+	s.value(at, e.Value())
 }
 
-func (s *scanner) value(path string, v *unstable.Node) {
-	s.note(path, v)
+func (s *scanner) value(at path, v *unstable.Node) {
+	s.note(at, v)
+	if at.depth >= maxDepth {
+		return
+	}
 	switch children := v.Children(); v.Kind {
 	case unstable.Array:
 		for i := 0; children.Next(); i++ {
-			s.value(element(path, i), children.Node())
+			s.value(at.element(i), children.Node())
 		}
 	case unstable.InlineTable:
 		for children.Next() {
-			s.keyValue(path, children.Node())
+			s.keyValue(at, children.Node())
 		}
 	}
 }
 
 // note remembers the line of a node, the first time that its path appears. The parser gives arrays and
 // tables no position of their own; those stand where their key does.
-func (s *scanner) note(path string, n *unstable.Node) {
-	if _, seen := s.lines[path]; seen || n.Raw.Length == 0 {
+func (s *scanner) note(at path, n *unstable.Node) {
+	if _, seen := s.lines[at.text]; seen || n.Raw.Length == 0 {
 		return
 	}
-	at := int(n.Raw.Offset)
-	if at < s.offset {
-		s.offset, s.line = 0, 1
-	}
-	s.line += bytes.Count(s.document[s.offset:at], []byte("\n"))
-	s.offset = at
-	s.lines[path] = s.line
+	next, _ := slices.BinarySearch(s.starts, int(n.Raw.Offset)+1)
+	s.lines[at.text] = next
 }
+
+// path leads to a value: "group[0].users[1]" in four steps.
+type path struct {
+	text  string
+	depth int
+}
+
+func (p path) key(name string) path { return path{join(p.text, name), p.depth + 1} }
+
+func (p path) element(i int) path { return path{element(p.text, i), p.depth + 1} }
 
 func join(path, key string) string {
 	if path == "" {

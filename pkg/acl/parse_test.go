@@ -42,6 +42,9 @@ func TestParseRefuses(t *testing.T) {
 		{"name as a number", "[[group]]\nname = 1\n", 2, "name must be a string"},
 		{"users as a string", "[[group]]\nname = \"a\"\nusers = \"uid:0\"\n", 3, "users must be an array of strings"},
 		{"user as a number", "[[group]]\nname = \"a\"\nusers = [\n  \"uid:0\",\n  0,\n]\n", 5, "users must be an array of strings"},
+		{"user as an array", "[[group]]\nname = \"a\"\nusers = [\n  [],\n]\n", 3, "users must be an array of strings"},
+		{"user as a table", "[[group]]\nname = \"a\"\nusers = [\n  {uid = 0},\n]\n", 4, "users must be an array of strings"},
+		{"deep inline nesting", "group = [{name = \"a\"},\n{name = \"b\", users = [\n\"uid:1\", \"x\"]}]\n", 3, `group "b": user 2 must be a public key (64 lower-case hex digits), uid:N, gid:N or token:NAME`},
 		{"privileged as a string", "[policy]\nanonymous_privileged = \"true\"\n", 2, "anonymous_privileged must be true or false"},
 		{"trusted_uids as a number", "[policy]\ntrusted_uids = 0\n", 2, "trusted_uids must be an array of uids"},
 		{"trusted_uids negative", "[policy]\ntrusted_uids = [0,\n-1]\n", 3, "trusted_uids must be whole numbers from 0 to 4294967294"},
@@ -194,6 +197,23 @@ func TestParseSpellings(t *testing.T) {
 			}
 			if got := p.Right(&Caller{Local: true}, m); got != Read {
 				t.Errorf("anonymous has %v, want read", got)
+			}
+		})
+	}
+}
+
+// What is nested deeper than any ACL file does not cost more than its size.
+func TestParseAbsurdNesting(t *testing.T) {
+	for name, file := range map[string]string{
+		"arrays": "x = " + strings.Repeat("[", 9000) + strings.Repeat("]", 9000),
+		"keys":   strings.Repeat("x.", 100_000) + "x = 1",
+		"header": "[" + strings.Repeat("x.", 100_000) + "x]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse("acl.toml", []byte("\n"+file), testMethods)
+			want := `acl.toml:2: unknown key "x" in the file: its keys are group, ace, token, policy`
+			if err == nil || err.Error() != want {
+				t.Errorf("got %v, want %s", err, want)
 			}
 		})
 	}

@@ -309,6 +309,9 @@ func TestSummary(t *testing.T) {
 	if got, want := p.String(), "3 groups, 6 users, 1 tokens; "+want[4]; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	if got, want := Default(998).String(), "built-in policy: "+want[4]; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	want = []string{
 		"no ACL file: root and the daemon's own uid have admin",
 		want[4],

@@ -1,7 +1,6 @@
 package acl
 
 import (
-	"os"
 	"testing"
 	"time"
 )
@@ -56,13 +55,4 @@ func mustParse(t testing.TB, file string) *Policy {
 		t.Fatal(err)
 	}
 	return p
-}
-
-func readFile(t testing.TB, path string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
 }
