@@ -30,12 +30,13 @@ var doors = map[string][]string{
 
 	"internal/nlsock":   {}, // sockets and attributes, under every codec of a netlink family
 	"internal/rtnl":     {"internal/nlsock"},
+	"internal/ct":       {"internal/nlsock"},
 	"internal/sysctl":   {},
 	"internal/hostinfo": {},
 	"internal/mount":    {},
 	"internal/blk":      {},
 	"internal/hang":     {},
-	"pkg/netops":        {"pkg/registry", "internal/rtnl", "internal/sysctl", "internal/hostinfo"},
+	"pkg/netops":        {"pkg/registry", "internal/rtnl", "internal/ct", "internal/sysctl", "internal/hostinfo"},
 	"pkg/volops":        {"pkg/registry", "internal/blk", "internal/mount", "internal/hang"},
 
 	"internal/daemon":         {"api", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock"},
