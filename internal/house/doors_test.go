@@ -36,8 +36,10 @@ var doors = map[string][]string{
 	"internal/mount":    {},
 	"internal/blk":      {},
 	"internal/hang":     {},
+	"internal/btrfs":    {},
+	"internal/probe":    {},
 	"pkg/netops":        {"pkg/registry", "internal/rtnl", "internal/ct", "internal/sysctl", "internal/hostinfo"},
-	"pkg/volops":        {"pkg/registry", "internal/blk", "internal/mount", "internal/hang"},
+	"pkg/volops":        {"pkg/registry", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/probe"},
 
 	"internal/daemon":         {"api", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock"},
 	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "internal/daemon", "internal/rpcserver"},

@@ -1,0 +1,127 @@
+package testhost
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// BtrfsOptions say what a btrfs is like.
+type BtrfsOptions struct {
+	Devices  int      // 1 where 0
+	Size     int64    // of each device, bytes; 300 MiB where 0
+	Data     string   // profile of data; mkfs's choice where empty
+	Metadata string   // profile of metadata
+	Label    string   // label
+	Mkfs     []string // further arguments of mkfs.btrfs
+}
+
+// Btrfs is a mounted btrfs on loop disks, gone when the test ends.
+type Btrfs struct {
+	Path  string // where its top level is mounted
+	Disks []*Loop
+
+	t testing.TB
+}
+
+// NewBtrfs makes and mounts a btrfs. It needs root, and should be called inside MountNS.
+func NewBtrfs(t testing.TB, o BtrfsOptions) *Btrfs {
+	t.Helper()
+	Tool(t, "mkfs.btrfs", "btrfs-progs")
+	b := &Btrfs{t: t, Path: filepath.Join(t.TempDir(), "btrfs")}
+	if err := os.Mkdir(b.Path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"-q", "-f"}, o.Mkfs...)
+	for _, flag := range [][2]string{{"-d", o.Data}, {"-m", o.Metadata}, {"-L", o.Label}} {
+		if flag[1] != "" {
+			args = append(args, flag[:]...)
+		}
+	}
+	size := o.Size
+	if size == 0 {
+		size = 300 << 20
+	}
+	for range max(o.Devices, 1) {
+		disk := NewLoop(t, LoopOptions{Size: size})
+		b.Disks = append(b.Disks, disk)
+		args = append(args, disk.Path)
+	}
+	Command(t, "mkfs.btrfs", args...)
+	t.Cleanup(func() { unix.Unmount(b.Path, unix.MNT_DETACH) })
+	b.Mount("")
+	return b
+}
+
+// Mount mounts it, with options as mount(8) takes them behind -o.
+func (b *Btrfs) Mount(options string) {
+	b.t.Helper()
+	for _, disk := range b.Disks {
+		if disk.fd >= 0 {
+			Command(b.t, "btrfs", "device", "scan", disk.Path)
+		}
+	}
+	if err := unix.Mount(b.first(), b.Path, "btrfs", 0, options); err != nil {
+		b.t.Fatalf("mount %s on %s with %q: %v", b.first(), b.Path, options, err)
+	}
+}
+
+// first is a disk that is there.
+func (b *Btrfs) first() string {
+	for _, disk := range b.Disks {
+		if disk.fd >= 0 {
+			return disk.Path
+		}
+	}
+	b.t.Fatal("all disks of the btrfs are detached")
+	return ""
+}
+
+// Unmount unmounts it; Mount may follow.
+func (b *Btrfs) Unmount() {
+	b.t.Helper()
+	if err := unix.Unmount(b.Path, 0); err != nil {
+		b.t.Fatalf("unmount %s: %v", b.Path, err)
+	}
+}
+
+// Lose unmounts it, takes a disk away for good, makes the kernel forget it, and mounts the rest
+// degraded.
+func (b *Btrfs) Lose(disk int) {
+	b.t.Helper()
+	b.Unmount()
+	b.Disks[disk].Detach()
+	Command(b.t, "btrfs", "device", "scan", "--forget")
+	b.Mount("degraded")
+}
+
+// Run runs btrfs(8) and returns what it printed.
+func (b *Btrfs) Run(args ...string) string {
+	b.t.Helper()
+	return Command(b.t, "btrfs", args...)
+}
+
+// Write makes a file of n bytes, which no two files have in common, and commits it.
+func (b *Btrfs) Write(name string, n int64) {
+	b.t.Helper()
+	Command(b.t, "sh", "-ec", `head -c "$1" /dev/urandom >"$0"; btrfs filesystem sync "$(dirname "$0")" >/dev/null`, filepath.Join(b.Path, name), strconv.FormatInt(n, 10))
+}
+
+// Command runs a program that must succeed and returns what it printed.
+func Command(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	var complaint strings.Builder
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, complaint.String())
+	}
+	return string(out)
+}
