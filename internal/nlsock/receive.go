@@ -74,9 +74,10 @@ type answer struct {
 	truncated   error
 }
 
-// drainAtMost datagrams are read after an early stop. The rest of a short dump costs less than the new
-// socket that an unread one would; the rest of a long one does not.
-const drainAtMost = 2
+// drainAtMost datagrams are read after an early stop: what is left of a short dump, which is mostly its
+// end alone, costs less than the new
+// socket that an unread one would; each datagram of a long one makes the kernel fill the next.
+const drainAtMost = 1
 
 // read receives until the answer is complete, or its consumer and then its patience has stopped. An
 // answer that had a datagram too large for the buffer is read to its end, untaken, so that the socket,

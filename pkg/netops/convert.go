@@ -99,6 +99,9 @@ func namesBy(conn *rtnl.Conn) *interfaceNames {
 	return &interfaceNames{conn: conn, names: map[int]string{}}
 }
 
+// note keeps a name that the kernel has told in passing.
+func (n *interfaceNames) note(index int, name string) { n.names[index] = name }
+
 // of returns the name; absent where there is no such interface, or none any more.
 func (n *interfaceNames) of(index int) registry.Opt[string] {
 	if index <= 0 {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -22,18 +23,13 @@ const askSingly = 64
 // addressBook has the addresses of interfaces, read as they are needed.
 type addressBook struct {
 	conn        *rtnl.Conn
-	list        []interfaceAddress
-	whole       bool // list is that of all interfaces, sorted by index
+	known       addressList
+	whole       bool // known is that of all interfaces, sorted
 	asked       int
-	interrupted bool // a dump was, and its list may lack something
+	interrupted bool // a dump was, and known may lack something
 
 	rows  []registry.InterfaceAddress
 	flags map[addressFlags][]string
-}
-
-type interfaceAddress struct {
-	index int
-	row   registry.InterfaceAddress
 }
 
 // addressFlags is what the names of an address' flags depend on; few combinations are in use.
@@ -47,22 +43,25 @@ func newAddressBook(conn *rtnl.Conn) *addressBook {
 }
 
 // forget makes the book read everything again.
-func (b *addressBook) forget() { b.list, b.whole, b.asked, b.interrupted = b.list[:0], false, 0, false }
+func (b *addressBook) forget() {
+	b.known.clear()
+	b.whole, b.asked, b.interrupted = false, 0, false
+}
 
 // readAll reads the addresses of every interface.
 func (b *addressBook) readAll(ctx context.Context) error {
 	if err := b.read(ctx, rtnl.AddressFilter{}); err != nil {
 		return err
 	}
-	slices.SortStableFunc(b.list, func(x, y interfaceAddress) int { return cmp.Compare(x.index, y.index) })
+	b.known.sort()
 	b.whole = true
 	return nil
 }
 
 func (b *addressBook) read(ctx context.Context, f rtnl.AddressFilter) error {
-	b.list = b.list[:0]
+	b.known.clear()
 	interrupted, err := each(b.conn.Addresses(ctx, f), func(a *rtnl.Address) error {
-		b.list = append(b.list, interfaceAddress{index: a.Index, row: b.row(a)})
+		b.known.add(a)
 		return nil
 	})
 	b.interrupted = b.interrupted || interrupted
@@ -74,18 +73,14 @@ func (b *addressBook) of(ctx context.Context, index int) ([]registry.InterfaceAd
 	if err := b.ask(ctx, index); err != nil {
 		return nil, err
 	}
-	first, _ := slices.BinarySearchFunc(b.list, index, func(a interfaceAddress, index int) int { return cmp.Compare(a.index, index) })
 	b.rows = b.rows[:0]
-	for _, a := range b.list[first:] {
-		if a.index != index {
-			break
-		}
-		b.rows = append(b.rows, a.row)
+	for a := range b.known.of(index) {
+		b.rows = append(b.rows, b.row(a))
 	}
 	return b.rows, nil
 }
 
-// ask makes sure that the list has the addresses of an interface. One that went meanwhile has none.
+// ask makes sure that the addresses of an interface are known. One that went meanwhile has none.
 func (b *addressBook) ask(ctx context.Context, index int) error {
 	if b.whole {
 		return nil
@@ -142,3 +137,50 @@ func (b *addressBook) flagNames(a *rtnl.Address) []string {
 
 // lifetime is in seconds; absent for one without an end.
 func lifetime(s uint32) registry.Opt[int64] { return number(s != rtnl.Forever, s) }
+
+// addressList keeps addresses as they came and finds those of one interface. It grows by blocks, since
+// growing one slice would copy thousands of addresses again and again.
+type addressList struct {
+	blocks []*[addressBlock]rtnl.Address
+	order  []addressPlace
+}
+
+// addressPlace says where the list has an address of an interface.
+type addressPlace struct{ index, place int32 }
+
+const addressBlock = 32
+
+// clear empties the list and keeps its memory.
+func (l *addressList) clear() { l.order = l.order[:0] }
+
+func (l *addressList) add(a *rtnl.Address) {
+	place := len(l.order)
+	if place/addressBlock == len(l.blocks) {
+		l.blocks = append(l.blocks, new([addressBlock]rtnl.Address))
+	}
+	*l.at(int32(place)) = *a
+	l.order = append(l.order, addressPlace{index: int32(a.Index), place: int32(place)})
+}
+
+func (l *addressList) at(place int32) *rtnl.Address {
+	return &l.blocks[place/addressBlock][place%addressBlock]
+}
+
+// sort orders the list by interface, and leaves those of one in the order in which they came.
+func (l *addressList) sort() {
+	slices.SortFunc(l.order, func(x, y addressPlace) int {
+		return cmp.Or(cmp.Compare(x.index, y.index), cmp.Compare(x.place, y.place))
+	})
+}
+
+// of yields the addresses of one interface from a sorted list, or from one that has no other's.
+func (l *addressList) of(index int) iter.Seq[*rtnl.Address] {
+	return func(yield func(*rtnl.Address) bool) {
+		first, _ := slices.BinarySearchFunc(l.order, index, func(p addressPlace, index int) int { return cmp.Compare(int(p.index), index) })
+		for _, p := range l.order[first:] {
+			if int(p.index) != index || !yield(l.at(p.place)) {
+				return
+			}
+		}
+	}
+}

@@ -121,6 +121,7 @@ func (b *interfaceRow) state(l *rtnl.Link) {
 // relations are the interfaces that it is tied to. One in another network namespace has only an index.
 func (b *interfaceRow) relations(l *rtnl.Link) {
 	r := &b.row
+	b.names.note(l.Index, l.Name)
 	r.Master = b.names.of(l.Master)
 	r.MasterIndex = nonZero(l.Master)
 	r.PortKind = registry.NonZero(l.PortKind)
