@@ -263,6 +263,14 @@ func TestRangesAreReadable(t *testing.T) {
 	}
 }
 
+func TestIsNodeName(t *testing.T) {
+	for name, want := range map[string]bool{"node-7": true, "": false, "a b": false, "knöt": false, strings.Repeat("n", 253): true} {
+		if IsNodeName(name) != want {
+			t.Errorf("%q: %v", name, !want)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("sockets = [\"/a\"]\n[log]\nlevel = \"debug\"\n"))
 	f.Add([]byte("log = { level = \"info\", colour = true }"))

@@ -136,6 +136,9 @@ func nodeName(s string) string {
 	return ""
 }
 
+// IsNodeName tells whether a name can be a node's: the host's own need not be.
+func IsNodeName(s string) bool { return s != "" && nodeName(s) == "" }
+
 func oneOf(value string, all []string) string {
 	if slices.Contains(all, value) {
 		return ""

@@ -1,0 +1,178 @@
+// Package daemon is what every server binary shares: flags and configuration, the state folder and its
+// lock, the rules of the ACL file, sockets, signals, and what a service manager wants to be told. The
+// binary adds the backend that runs the calls.
+//
+// It refuses to start on any doubt (a flag, a key, a rule, a folder that does not fit) and says which;
+// once it runs, a file that became unusable changes nothing.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/geomind/my_os_server/internal/aclfile"
+	"github.com/geomind/my_os_server/internal/config"
+	"github.com/geomind/my_os_server/internal/rpcserver"
+	"github.com/geomind/my_os_server/pkg/acl"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// Program is what tells one server binary from another.
+type Program struct {
+	Name string // of the binary
+	// Open makes what runs the calls, and what is to be done once the last one has ended.
+	Open func(Setup) (backend rpcserver.Backend, closeBackend func() error, err error)
+}
+
+// Setup is what a backend gets to know of the daemon around it.
+type Setup struct {
+	Version   string         // of the daemon
+	StartedAt time.Time      // when its process began its work
+	StateDir  string         // where it may keep what it must remember; locked for it
+	Log       zerolog.Logger // never makes the writer wait
+}
+
+// daemon is one server from its start to its end.
+type daemon struct {
+	program Program
+	flags   *flags
+	config  config.Config
+	log     zerolog.Logger
+	rules   rules
+	server  *rpcserver.Server
+	sockets []net.Listener
+	notify  notifier
+	closers []func() error // in the order of opening
+
+	reloading sync.Mutex // held by one reload at a time
+}
+
+// open brings a daemon to where it can serve. The caller closes what comes back, with an error too.
+func open(p Program, f *flags, c config.Config, log *logger, started time.Time) (*daemon, error) {
+	d := &daemon{program: p, flags: f, config: c, log: log.Logger, notify: newNotifier()}
+	state, err := openState(c.StateDir, os.Getenv)
+	if err != nil {
+		return d, err
+	}
+	d.closers = append(d.closers, state.Close)
+	if err := d.openRules(); err != nil {
+		return d, err
+	}
+	backend, closeBackend, err := p.Open(Setup{Version: Version(), StartedAt: started, StateDir: state.path, Log: d.log})
+	if err != nil {
+		return d, err
+	}
+	d.closers = append(d.closers, closeBackend)
+	if err := d.openServer(backend, log); err != nil {
+		return d, err
+	}
+	if err := d.openSockets(); err != nil {
+		return d, err
+	}
+	d.log.Info().Str("version", Version()).Int("pid", os.Getpid()).Str("state_dir", state.path).
+		Str("node", d.nodeName()).Str("config", f.readConfig).Msg(p.Name + " is ready")
+	return d, nil
+}
+
+func (d *daemon) openServer(backend rpcserver.Backend, log *logger) (err error) {
+	d.server, err = rpcserver.New(rpcserver.Options{
+		Version:    Version(),
+		Node:       d.nodeName(),
+		Backend:    backend,
+		Policy:     d.rules.policy,
+		DaemonUID:  uint32(os.Geteuid()),
+		Log:        d.log,
+		LogDropped: log.lines.Dropped,
+		Limits:     limits(d.config.Limits),
+		Deadlines:  deadlines(d.config.Deadlines),
+	})
+	return err
+}
+
+// serve answers calls until ctx ends and the last call has, and reloads the ACL file meanwhile.
+func (d *daemon) serve(ctx context.Context) error {
+	watching, done := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { d.watchRules(watching) })
+	d.notify.ready()
+	err := d.server.Serve(ctx, d.sockets...)
+	done()
+	wg.Wait()
+	return err
+}
+
+// close gives back what open took, last first.
+func (d *daemon) close() error {
+	var errs []error
+	for i := len(d.closers) - 1; i >= 0; i-- {
+		errs = append(errs, d.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// methods is the table as pkg/acl sees it.
+func methods() []acl.Method {
+	var all []acl.Method
+	for _, m := range registry.All() {
+		all = append(all, acl.Method{Name: m.Name, Exposes: m.Exposes})
+	}
+	return all
+}
+
+// rules are those in force, and where they come from.
+type rules struct {
+	source  aclfile.Source
+	watcher *aclfile.Watcher // nil without a file, or where it cannot be watched
+	policy  *acl.Policy
+}
+
+// openRules loads the ACL file, or takes the built-in rules. The watch begins before the first look, so
+// that no change falls in between.
+func (d *daemon) openRules() error {
+	uid := uint32(os.Geteuid())
+	d.rules.source = aclfile.Source{Path: d.config.ACL, DaemonUID: uid, Methods: methods()}
+	if d.config.ACL == "" {
+		d.rules.policy = acl.Default(uid)
+		d.logRules("built-in rule")
+		return nil
+	}
+	var err error
+	if d.rules.watcher, err = aclfile.Watch(d.config.ACL); err != nil {
+		d.log.Warn().Err(err).Str("acl", d.config.ACL).Msg("changes of the ACL file will not be noticed: send SIGHUP after each")
+	} else {
+		d.closers = append(d.closers, d.rules.watcher.Close)
+	}
+	if d.rules.policy, err = d.rules.source.Load(); err != nil {
+		return fmt.Errorf("acl: %w", err)
+	}
+	d.logRules("rule")
+	return nil
+}
+
+// logRules tells what is allowed to whom, a line each.
+func (d *daemon) logRules(message string) {
+	for _, line := range d.rules.policy.Summary(time.Now()) {
+		event := d.log.Info()
+		if d.config.ACL != "" {
+			event.Str("acl", d.config.ACL)
+		}
+		event.Str("grants", line).Msg(message)
+	}
+}
+
+// watchRules reloads the ACL file whenever another one has taken its place, until ctx ends.
+func (d *daemon) watchRules(ctx context.Context) {
+	if d.rules.watcher == nil {
+		return
+	}
+	if err := d.rules.watcher.Run(ctx, d.reloadRules); err != nil {
+		d.log.Error().Err(err).Msg("changes of the ACL file will no longer be noticed: send SIGHUP after each")
+	}
+}
