@@ -1,0 +1,276 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/geomind/my_os_server/internal/testhost"
+)
+
+const (
+	fireRoutes     = 1_000_000
+	fireDumpers    = 32 // in groups of 4 a user, which is what one user may stream at a time
+	fireUsageCalls = 200
+	hungDeadline   = 2 * time.Second
+	healthBar      = 50 * time.Millisecond
+)
+
+// TestHealthUnderFire is the supervisor's view: whatever hangs and however much is asked, health
+// answers; what hangs ends at its deadline; and when it is over nothing is left behind.
+func TestHealthUnderFire(t *testing.T) {
+	requireRoot(t)
+	mount, release := testhost.HangingFS(t)
+	s := startInNamespace(t)
+	addRoutes(t, s.cmd.Process.Pid, fireRoutes)
+	before := usageOf(t, s)
+
+	stop := make(chan struct{})
+	var dumps atomic.Int64
+	var background sync.WaitGroup
+	for i := range fireDumpers {
+		background.Go(func() { dumpUntil(t, s, uint32(3000+i/4), stop, &dumps) })
+	}
+	probes := startProbes(s, stop)
+	hung := callHung(t, s, mount)
+	time.Sleep(3 * time.Second)
+	close(stop)
+	background.Wait()
+
+	for _, p := range probes {
+		p.check(t)
+	}
+	t.Logf("%d dumps of %d routes; of %d calls on the hung file system %d ended at the deadline, %d were busy at once", dumps.Load(), fireRoutes, fireUsageCalls, hung["deadline_exceeded"], hung["busy"])
+	if dumps.Load() == 0 {
+		t.Error("not one dump came to its end: there was no fire")
+	}
+	release()
+	settles(t, s, before)
+}
+
+// startInNamespace starts the server in a network namespace of its own.
+func startInNamespace(t *testing.T) *server {
+	t.Helper()
+	dir := t.TempDir()
+	wrapper := filepath.Join(dir, "server")
+	script := fmt.Sprintf("#!/bin/sh\nexec unshare -n %s \"$@\"\n", filepath.Join(bin, "my-os-server-native"))
+	if err := os.WriteFile(wrapper, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return startBinary(t, wrapper)
+}
+
+// addRoutes fills the namespace that the process pid lives in.
+func addRoutes(t *testing.T, pid, n int) {
+	t.Helper()
+	enter := func(args ...string) *exec.Cmd {
+		return exec.Command("nsenter", append([]string{"-t", strconv.Itoa(pid), "-n"}, args...)...)
+	}
+	if out, err := enter("sh", "-ec", "ip link add v0 type veth peer name v1; ip addr add 192.0.2.1/24 dev v0; ip link set v0 up; ip link set v1 up").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	batch := enter("ip", "-batch", "-")
+	in, err := batch.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for i := 1; i <= n; i++ {
+		fmt.Fprintf(in, "route add 10.%d.%d.%d/32 via 192.0.2.2\n", i>>16&255, i>>8&255, i&255)
+	}
+	in.Close()
+	if err := batch.Wait(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *server) clientAs(uid uint32) *http.Client {
+	return client(func() (net.Conn, error) { return dialAs(s.socket, uid, nil) })
+}
+
+// dumpUntil reads all routes again and again. A dump that has begun is read to its end.
+func dumpUntil(t *testing.T, s *server, uid uint32, stop <-chan struct{}, dumps *atomic.Int64) {
+	c := s.clientAs(uid)
+	defer c.CloseIdleConnections()
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		res, err := c.Post("http://localhost/rpc", "application/json", strings.NewReader(string(body("net.routes", ""))))
+		if err != nil {
+			t.Errorf("net.routes: %v", err)
+			return
+		}
+		n, err := io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		if err != nil || n < fireRoutes {
+			t.Errorf("net.routes: %d bytes, %v", n, err)
+			return
+		}
+		dumps.Add(1)
+	}
+}
+
+// probe asks one of the health endpoints every few milliseconds and keeps how long each answer took.
+type probe struct {
+	name  string
+	took  []time.Duration
+	err   error
+	ended chan struct{}
+}
+
+func startProbes(s *server, stop <-chan struct{}) []*probe {
+	get := func(c *http.Client) (*http.Response, error) { return c.Get("http://localhost/health") }
+	rpc := func(c *http.Client) (*http.Response, error) {
+		return c.Post("http://localhost/rpc", "application/json", strings.NewReader(string(body("rpc.health", ""))))
+	}
+	probes := []*probe{{name: "GET /health"}, {name: "rpc.health"}}
+	for i, ask := range []func(*http.Client) (*http.Response, error){get, rpc} {
+		probes[i].ended = make(chan struct{})
+		go probes[i].run(s, ask, stop)
+	}
+	return probes
+}
+
+func (p *probe) run(s *server, ask func(*http.Client) (*http.Response, error), stop <-chan struct{}) {
+	defer close(p.ended)
+	c := s.client()
+	defer c.CloseIdleConnections()
+	for p.err == nil {
+		select {
+		case <-stop:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+		start := time.Now()
+		var res *http.Response
+		if res, p.err = ask(c); p.err == nil {
+			_, p.err = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+			p.took = append(p.took, time.Since(start))
+		}
+	}
+}
+
+func (p *probe) check(t *testing.T) {
+	t.Helper()
+	<-p.ended
+	if p.err != nil || len(p.took) < 100 {
+		t.Fatalf("%s: %d answers, %v", p.name, len(p.took), p.err)
+	}
+	slices.Sort(p.took)
+	at := func(q float64) time.Duration { return p.took[int(q*float64(len(p.took)-1))] }
+	t.Logf("%s: %d answers, p50 %v, p99 %v, longest %v", p.name, len(p.took), at(0.50), at(0.99), at(1))
+	if at(0.99) > healthBar {
+		t.Errorf("%s: p99 is %v, the bar is %v", p.name, at(0.99), healthBar)
+	}
+}
+
+// callHung calls vol.usage on the file system that never answers, from many users, and counts how the
+// calls ended. None may outlive its deadline by more than a second.
+func callHung(t *testing.T, s *server, path string) map[string]int {
+	t.Helper()
+	var (
+		mu    sync.Mutex
+		ended = map[string]int{}
+		wg    sync.WaitGroup
+	)
+	for i := range fireUsageCalls {
+		wg.Go(func() {
+			c := s.clientAs(uint32(4000 + i/8))
+			defer c.CloseIdleConnections()
+			start := time.Now()
+			a, err := post(c, http.Header{"X-Deadline-Ms": {strconv.Itoa(int(hungDeadline.Milliseconds()))}}, body("vol.usage", fmt.Sprintf(`{"path":%q}`, path)))
+			if err != nil {
+				t.Errorf("vol.usage: %v", err)
+				return
+			}
+			if took := time.Since(start); took > hungDeadline+time.Second {
+				t.Errorf("vol.usage on a hung file system took %v", took)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			ended[outcome(a)]++
+		})
+	}
+	wg.Wait()
+	if ended["deadline_exceeded"]+ended["busy"] != fireUsageCalls || ended["deadline_exceeded"] == 0 || ended["deadline_exceeded"] > 4 {
+		t.Errorf("calls on a hung file system ended so: %v; want at most 4 at their deadline and the rest busy", ended)
+	}
+	return ended
+}
+
+// usage is what a process holds.
+type usage struct{ descriptors, threads, goroutines int }
+
+func usageOf(t *testing.T, s *server) usage {
+	t.Helper()
+	proc := fmt.Sprintf("/proc/%d/", s.cmd.Process.Pid)
+	fds, err := os.ReadDir(proc + "fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := os.ReadDir(proc + "task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return usage{len(fds), len(tasks), metric(t, s, "go_goroutines")}
+}
+
+// metric reads one value of GET /metrics.
+func metric(t *testing.T, s *server, name string) int {
+	t.Helper()
+	c := s.client()
+	defer c.CloseIdleConnections()
+	res, err := c.Get("http://localhost/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return int(v)
+		}
+	}
+	t.Fatalf("GET /metrics has no %s: %s %s", name, res.Status, text)
+	return 0
+}
+
+// settles waits until the server holds no more than before. Threads are the Go runtime's to keep: a
+// few for each processor stay, which is no pile-up.
+func settles(t *testing.T, s *server, before usage) {
+	t.Helper()
+	var now usage
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		now = usageOf(t, s)
+		if now.descriptors <= before.descriptors && now.goroutines <= before.goroutines+2 && now.threads <= before.threads+8*runtime.NumCPU() {
+			t.Logf("before the fire %+v, after it %+v", before, now)
+			return
+		}
+	}
+	t.Errorf("before the fire the server held %+v, long after it holds %+v", before, now)
+}
