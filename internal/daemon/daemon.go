@@ -76,9 +76,18 @@ func open(p Program, f *flags, c config.Config, log *logger, started time.Time) 
 	if err := d.openSockets(); err != nil {
 		return d, err
 	}
-	d.log.Info().Str("version", Version()).Int("pid", os.Getpid()).Str("state_dir", state.path).
-		Str("node", d.nodeName()).Str("config", f.readConfig).Msg(p.Name + " is ready")
+	ready := d.log.Info().Str("version", Version()).Int("pid", os.Getpid()).Str("state_dir", state.path)
+	known(ready, "node", d.nodeName())
+	known(ready, "config", f.readConfig)
+	ready.Msg(p.Name + " is ready")
 	return d, nil
+}
+
+// known adds a field to a log line where there is something to say.
+func known(line *zerolog.Event, key, value string) {
+	if value != "" {
+		line.Str(key, value)
+	}
 }
 
 func (d *daemon) openServer(backend rpcserver.Backend, log *logger) (err error) {
@@ -159,11 +168,9 @@ func (d *daemon) openRules() error {
 // logRules tells what is allowed to whom, a line each.
 func (d *daemon) logRules(message string) {
 	for _, line := range d.rules.policy.Summary(time.Now()) {
-		event := d.log.Info()
-		if d.config.ACL != "" {
-			event.Str("acl", d.config.ACL)
-		}
-		event.Str("grants", line).Msg(message)
+		event := d.log.Info().Str("grants", line)
+		known(event, "acl", d.config.ACL)
+		event.Msg(message)
 	}
 }
 
