@@ -14,7 +14,7 @@ import (
 // attribute number: Stat* are the indices. Which of them a kernel keeps differs: see Has.
 type CPUStats struct {
 	CPU   uint16
-	Count [statCount]uint32
+	Count [StatCount]uint32
 
 	has uint32
 }
@@ -41,7 +41,7 @@ const (
 	StatExpectCreate
 	StatExpectDelete
 
-	statCount
+	StatCount // one more than the last
 )
 
 // Has tells whether the kernel told a counter.

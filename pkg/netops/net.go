@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/geomind/my_os_server/internal/ct"
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -41,10 +42,11 @@ type Options struct {
 type Net struct {
 	registry.NotBuiltNet
 
-	options Options
-	netns   *os.File // nil: the process' own
-	sockets *rtnl.Pool
-	unbuilt []registry.UnavailableMethod
+	options    Options
+	netns      *os.File // nil: the process' own
+	sockets    *rtnl.Pool
+	conntracks *ct.Pool
+	unbuilt    []registry.UnavailableMethod
 }
 
 var _ registry.NetServer = (*Net)(nil)
@@ -61,6 +63,7 @@ func New(o Options) (*Net, error) {
 		n.netns, netns = file, int(file.Fd())
 	}
 	n.sockets = rtnl.NewPool(netns)
+	n.conntracks = ct.NewPool(netns)
 	n.unbuilt = n.unbuiltMethods()
 	return n, nil
 }
@@ -68,6 +71,7 @@ func New(o Options) (*Net, error) {
 // Close gives up the sockets and the namespace. Calls under way fail.
 func (n *Net) Close() error {
 	n.sockets.Close()
+	n.conntracks.Close()
 	if n.netns != nil {
 		return n.netns.Close()
 	}
