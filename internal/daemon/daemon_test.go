@@ -254,6 +254,39 @@ func TestActivation(t *testing.T) {
 	}
 }
 
+// inItsOwnPasswd makes the daemon's host one where root's home is another folder.
+func (p *process) inItsOwnPasswd(t *testing.T, home string) *process {
+	t.Helper()
+	passwd := write(t, home+"/passwd", "root:x:0:0:root:"+home+":/bin/sh\n")
+	p.Args = append([]string{"sh", "-c", `mount --make-rprivate / && mount --bind "$1" /etc/passwd && shift && exec "$@"`,
+		"sh", passwd, fmt.Sprintf("/proc/%d/exe", os.Getpid())}, p.Args[1:]...)
+	p.Path = "/bin/sh"
+	p.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	return p
+}
+
+// TestHeroSocket: where the folder is there it is served too, and a daemon that finds it taken says how
+// to do without.
+func TestHeroSocket(t *testing.T) {
+	needRoot(t)
+	home := world(t)
+	hero := home + "/hero/var/sockets"
+	if err := os.MkdirAll(hero, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := command(t, []string{"--socket", home + "/a", "--state-dir", home + "/state"}, "HOME=/elsewhere").inItsOwnPasswd(t, home).run(t)
+	p.expect(t, "testd is ready")
+	wants(t, home+"/a", "rpc.health", "{}", "")
+	wants(t, hero+"/hero_db_root_os.sock", "rpc.health", "{}", "")
+
+	args := []string{"--socket", home + "/b", "--state-dir", home + "/state2"}
+	said, status := refused(t, command(t, args).inItsOwnPasswd(t, home))
+	if status != exitFailed || !strings.Contains(said, "(--no-hero-socket does without this one)") {
+		t.Errorf("status %d, %s", status, said)
+	}
+	command(t, append(args, "--no-hero-socket")).inItsOwnPasswd(t, home).run(t).expect(t, "testd is ready")
+}
+
 // TestNotify: a service manager hears of every turn.
 func TestNotify(t *testing.T) {
 	folder := world(t)

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"slices"
@@ -22,7 +23,9 @@ func (d *daemon) openSockets() error {
 		served = append(served, l.Addr().String())
 		d.log.Info().Str("socket", l.Addr().String()).Msg("listening on a socket of the service manager")
 	}
-	paths, err := d.wanted(len(passed) > 0)
+	env := unixsock.Host()
+	wish := unixsock.Wish{Flags: d.flags.sockets, File: d.config.Sockets, NoHero: !d.config.HeroSocket}
+	paths, err := wanted(env, wish, len(passed) > 0)
 	if err != nil {
 		return err
 	}
@@ -30,25 +33,32 @@ func (d *daemon) openSockets() error {
 		if slices.Contains(served, path) {
 			continue
 		}
-		l, err := unixsock.Listen(path, d.config.Mode())
-		if err != nil {
+		if err := d.listen(path); slices.Contains(env.Hero(wish), path) && err != nil {
+			return fmt.Errorf("%w (--no-hero-socket does without this one)", err)
+		} else if err != nil {
 			return err
 		}
-		d.keep(l)
-		d.log.Info().Str("socket", l.Path()).Str("mode", d.config.SocketMode).Msg("listening")
 	}
 	return nil
 }
 
 // wanted lists the paths to listen on. Sockets that were passed stand in for the default.
-func (d *daemon) wanted(activated bool) ([]string, error) {
-	env := unixsock.Host()
-	wish := unixsock.Wish{Flags: d.flags.sockets, File: d.config.Sockets, NoHero: !d.config.HeroSocket}
+func wanted(env unixsock.Env, wish unixsock.Wish, activated bool) ([]string, error) {
 	if !activated {
 		return env.Server(wish)
 	}
 	paths, err := env.Asked(wish)
 	return append(paths, env.Hero(wish)...), err
+}
+
+func (d *daemon) listen(path string) error {
+	l, err := unixsock.Listen(path, d.config.Mode())
+	if err != nil {
+		return err
+	}
+	d.keep(l)
+	d.log.Info().Str("socket", l.Path()).Str("mode", d.config.SocketMode).Msg("listening")
+	return nil
 }
 
 // keep has a listener served, and closed where serving never begins.
