@@ -3,6 +3,7 @@ package registrygen
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/geomind/my_os_server/internal/jsonwire"
@@ -25,8 +26,12 @@ type value struct {
 	raw   []byte
 }
 
-// is complains where the value is of another kind.
+// is complains where the value is of another kind. A member that is missing, which has been complained
+// about, is of no kind.
 func (v value) is(kind jsonwire.Kind) bool {
+	if v.raw == nil {
+		return false
+	}
 	got := jsonwire.KindOf(v.raw)
 	if got != kind {
 		v.p.add(v.place, "must be %v, not %v", kind, got)
@@ -103,13 +108,11 @@ func (v value) object() *object {
 // optional takes a member that may be absent.
 func (o *object) optional(name string) (value, bool) {
 	v, ok := o.values[name]
-	for i := range o.names {
-		if o.names[i] == name {
-			o.names = append(o.names[:i], o.names[i+1:]...)
-			break
-		}
+	if !ok {
+		return value{p: o.p, place: o.place + "." + name}, false
 	}
-	return v, ok
+	o.names = slices.DeleteFunc(o.names, func(other string) bool { return other == name })
+	return v, true
 }
 
 // required takes a member that must be there.
@@ -123,39 +126,30 @@ func (o *object) required(name string) (value, bool) {
 
 // text takes a required string; "" stands for one that was complained about.
 func (o *object) text(name string) string {
-	if v, ok := o.required(name); ok {
-		return v.text()
-	}
-	return ""
+	v, _ := o.required(name)
+	return v.text()
 }
 
 // optionalText takes a string that may be absent.
 func (o *object) optionalText(name string) string {
-	if v, ok := o.optional(name); ok {
-		return v.text()
-	}
-	return ""
+	v, _ := o.optional(name)
+	return v.text()
 }
 
 func (o *object) optionalBool(name string) bool {
-	v, ok := o.optional(name)
-	return ok && v.boolean()
+	v, _ := o.optional(name)
+	return v.boolean()
 }
 
 // list takes a required array.
 func (o *object) list(name string) []value {
-	if v, ok := o.required(name); ok {
-		return v.list()
-	}
-	return nil
+	v, _ := o.required(name)
+	return v.list()
 }
 
 // object takes a required object.
 func (o *object) object(name string) *object {
-	v, ok := o.required(name)
-	if !ok {
-		return &object{value: value{o.p, o.place + "." + name, []byte("{}")}}
-	}
+	v, _ := o.required(name)
 	return v.object()
 }
 

@@ -94,6 +94,8 @@ var refusals = []struct{ old, new, want string }{
 	{`{"$ref": "#/components/errors/Unsupported"}`, `{"$ref": "#/components/errors/Gone"}`, "method net.routes: there is no error Gone"},
 	{`{"$ref": "#/components/errors/OsError"}`, `{"$ref": "#/components/errors/InvalidParams"}`, "method net.vm.create_tap: lists the error InvalidParams twice"},
 	{`{"$ref": "#/components/schemas/NetRoutesResult"}`, `{"$ref": "#/components/schemas/Tag"}`, "method net.routes: its result must be an object of components/schemas"},
+	{`"result": {"name": "result", "schema": {"$ref": "#/components/schemas/NetRoutesResult"}},`, ``, "method net.routes: has no member result"},
+	{`"result": {"name": "result", "schema": {"$ref": "#/components/schemas/NetRoutesResult"}},`, `"result": {"name": "result"},`, "method net.routes, result: has no member schema"},
 	{`"name": "mtu", "required": false`, `"name": "mtu", "required": true`, ""},
 	{`"name": "count", "required": false`, `"name": "count", "required": true`, "param count: is required and stands behind share, which is not"},
 	{`"name": "count"`, `"name": "mtu"`, "param mtu: there are two of that name"},

@@ -48,16 +48,16 @@ type decoder struct {
 func (d *decoder) params(raw []byte, p object) {
 	d.path = d.space[:0]
 	switch kind := jsonwire.KindOf(raw); {
+	case len(raw) == 0:
+		d.missing(p.members(), 0)
 	case kind == jsonwire.Object:
 		d.object(raw, p)
 	case kind == jsonwire.Array:
 		d.positions(raw, p)
-	case kind != jsonwire.Invalid:
-		d.must("an object or an array", raw)
-	case len(raw) == 0:
-		d.missing(p.members(), 0)
-	default:
+	case kind == jsonwire.Invalid:
 		d.syntax(jsonwire.Valid(raw))
+	default:
+		d.fault("must be an object or an array, not " + kind.String())
 	}
 }
 

@@ -182,9 +182,10 @@ func faults[T any, P interface {
 func TestFaults(t *testing.T) {
 	for _, test := range []struct{ raw, want string }{
 		// The params as a whole.
-		{`7`, ": must be an object or an array, not 7\n"},
+		{`7`, ": must be an object or an array, not a number\n"},
 		{`null`, ": must be an object or an array, not null\n"},
-		{`"x"`, `: must be an object or an array, not "x"` + "\n"},
+		{`"x`, ": must be an object or an array, not a string\n"},
+		{` "x" `, ": must be an object or an array, not a string\n"},
 		{``, "name: must be given\n"},
 		{`{}`, "name: must be given\n"},
 		{`[]`, "name: must be given\n"},
