@@ -43,12 +43,14 @@ func (b *interfaceRow) of(l *rtnl.Link) (*registry.Interface, error) {
 		AdminUp:       l.Flags&unix.IFF_UP != 0,
 		OperState:     registry.OperState(rtnl.OperStateName(l.OperState)),
 		Alias:         registry.NonZero(l.Alias),
-		AltNames:      l.AltNames,
 		ParentBus:     registry.NonZero(l.ParentBus),
 		ParentDevice:  registry.NonZero(l.ParentDev),
 		PhysPortID:    hexText(l.PhysPortID),
 		PhysPortName:  registry.NonZero(l.PhysPortName),
 		PhysSwitchID:  hexText(l.PhysSwitchID),
+	}
+	if len(l.AltNames) > 0 {
+		b.row.AltNames = l.AltNames
 	}
 	b.sizes(l)
 	b.state(l)
