@@ -3,6 +3,7 @@ package registrygen
 import (
 	"cmp"
 	"fmt"
+	"strings"
 )
 
 // emitParams writes the params struct of every method.
@@ -102,7 +103,7 @@ func stringRule(s *schema) string {
 }
 
 // formatVar is the variable of pkg/registry that checks a format: abs-path -> formatAbsPath.
-func formatVar(format string) string { return enumName("format", format) }
+func formatVar(format string) string { return "format" + goName(strings.ReplaceAll(format, "-", "_")) }
 
 func emitObjectDecoder(p *printer, name string, members []*property) {
 	p.line("var %s = []Param{", membersVar(name))

@@ -34,9 +34,6 @@ func enumName(typ, value string) string {
 	return name
 }
 
-// lower is name with a small first letter, for what is not exported.
-func lower(name string) string { return strings.ToLower(name[:1]) + name[1:] }
-
 func capital(word string) string { return strings.ToUpper(word[:1]) + word[1:] }
 
 // namespace is what stands before the first dot of the method's name.

@@ -22,7 +22,7 @@ var ruleOfNetConntrackParamsState = stringRule{minLength: 1, maxLength: 32}
 
 var ruleOfHex = stringRule{format: &formatHex, pattern: newPattern(`^[0-9a-f]+$`), minLength: 1}
 
-var ruleOfMacAddress = stringRule{format: &formatMac, pattern: newPattern(`^[0-9a-f]{2}(:[0-9a-f]{2}){5}$`)}
+var ruleOfMacAddress = stringRule{format: &formatMAC, pattern: newPattern(`^[0-9a-f]{2}(:[0-9a-f]{2}){5}$`)}
 
 var ruleOfNetBridgeConnectParamsName = stringRule{format: &formatIfname, minLength: 1, maxLength: 13}
 
@@ -62,11 +62,11 @@ var ruleOfPartitionType = stringRule{pattern: newPattern(`^([0-9a-f]{8}(-[0-9a-f
 
 var ruleOfVolCreatePartitionParamsLabel = stringRule{pattern: newPattern(`^[^\x00-\x1f\x7f]+$`), minLength: 1, maxLength: 36}
 
-var ruleOfGuid = stringRule{format: &formatUuid, pattern: newPattern(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)}
+var ruleOfGuid = stringRule{format: &formatUUID, pattern: newPattern(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)}
 
 var ruleOfFilesystemLabel = stringRule{pattern: newPattern(`^[^\x00-\x1f\x7f]+$`), minLength: 1, maxLength: 255}
 
-var ruleOfUuid = stringRule{format: &formatUuid}
+var ruleOfUuid = stringRule{format: &formatUUID}
 
 var ruleOfMountOption = stringRule{pattern: newPattern(`^[A-Za-z0-9_-]+(=[^,\x00-\x20\x7f]+)?$`), minLength: 1, maxLength: 255}
 
@@ -86,7 +86,7 @@ var ruleOfFeatureName = stringRule{pattern: newPattern(`^\^?[a-z0-9][a-z0-9_-]{0
 
 var ruleOfBcachefsCompression = stringRule{pattern: newPattern(`^(none|lz4|(gzip|zstd)(:[0-9]{1,2})?)$`)}
 
-var ruleOfSubvolumeExpectationUUID = stringRule{format: &formatUuid, pattern: newPattern(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)}
+var ruleOfSubvolumeExpectationUUID = stringRule{format: &formatUUID, pattern: newPattern(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)}
 
 var valuesOfAddressFamily = []AddressFamily{
 	AddressFamilyIpv4,

@@ -135,6 +135,15 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		}
 	})
+	b.Run("registry-no-params", func(b *testing.B) {
+		health, _ := registry.Lookup("rpc.health")
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := health.Decode([]byte(`{}`)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	b.Run("encoding-json", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

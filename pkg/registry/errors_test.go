@@ -91,8 +91,9 @@ func TestTheMessageIsTheHandlersWhereItHasOne(t *testing.T) {
 
 func TestWhatIsNotBuiltSaysSo(t *testing.T) {
 	s := &registry.Servers{RPC: registry.NotBuiltRPC{}, Net: registry.NotBuiltNet{}, Vol: registry.NotBuiltVol{}}
-	for i, m := range registry.All() {
-		params := paramsOf(t, m, i)
+	spec := specification(t)
+	for _, m := range registry.All() {
+		params := paramsOf(t, spec, m)
 		out := registry.Out{}
 		err := m.Call(context.Background(), s, params, &out)
 		var e *registry.UnsupportedError
@@ -103,10 +104,10 @@ func TestWhatIsNotBuiltSaysSo(t *testing.T) {
 }
 
 // paramsOf decodes the params of a method's first example.
-func paramsOf(t *testing.T, m *registry.Method, i int) any {
+func paramsOf(t *testing.T, spec document, m *registry.Method) any {
 	t.Helper()
 	named := map[string]json.RawMessage{}
-	if examples := specification(t).Methods[i].Examples; len(examples) > 0 {
+	if examples := spec.Methods[m.Index].Examples; len(examples) > 0 {
 		for _, p := range examples[0].Params {
 			named[p.Name] = p.Value
 		}

@@ -17,8 +17,8 @@ type format struct {
 
 var (
 	formatIfname  = format{`an interface name: 1 to 15 bytes without slash, colon and white space, neither "." nor ".."`, isInterfaceName}
-	formatMac     = format{"six bytes as lower-case hexadecimal pairs like 52:54:00:12:34:56", isMAC}
-	formatUuid    = format{"a lower-case UUID like 0fc63daf-8483-4772-8e79-3d69d8477de4, or a vfat volume id like 1A2B-3C4D", isUUID}
+	formatMAC     = format{"six bytes as lower-case hexadecimal pairs like 52:54:00:12:34:56", isMAC}
+	formatUUID    = format{"a lower-case UUID like 0fc63daf-8483-4772-8e79-3d69d8477de4, or a vfat volume id like 1A2B-3C4D", isUUID}
 	formatAbsPath = format{"an absolute path of at most 4095 bytes", isAbsolutePath}
 	formatDevice  = format{"/dev/…, UUID=…, LABEL=… or PARTUUID=…", isDevice}
 	formatTag     = format{`1 to 64 printable ASCII characters without " and \`, isComment}
@@ -29,8 +29,8 @@ var (
 // checks says, for every format of the specification, what a string must be and is not, or "".
 var checks = map[string]func(string) string{
 	"ifname":       formatIfname.check,
-	"mac":          formatMac.check,
-	"uuid":         formatUuid.check,
+	"mac":          formatMAC.check,
+	"uuid":         formatUUID.check,
 	"abs-path":     formatAbsPath.check,
 	"device":       formatDevice.check,
 	"tag":          formatTag.check,
