@@ -1,0 +1,65 @@
+package blk
+
+import (
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Device is a block device that is open for reading.
+type Device struct{ fd int }
+
+var _ io.ReaderAt = (*Device)(nil)
+
+// OpenDevice opens the node at path, not exclusively, and without closing the tray of a drive. The error
+// is ENXIO where the node belongs to another device than n. It may wait for a device that does not
+// answer, and so may every read.
+func OpenDevice(path string, n Number) (*Device, error) {
+	fd, err := retry(func() (int, error) {
+		return unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFBLK || rdev(&st) != n) {
+		err = unix.ENXIO
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return &Device{fd}, nil
+}
+
+func rdev(st *unix.Stat_t) Number {
+	return Number{unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))}
+}
+
+// Close closes it.
+func (d *Device) Close() error { return unix.Close(d.fd) }
+
+// ReadAt reads through the page cache, as pread(2) does.
+func (d *Device) ReadAt(b []byte, at int64) (n int, err error) {
+	for n < len(b) {
+		k, err := retry(func() (int, error) { return unix.Pread(d.fd, b[n:], at+int64(n)) })
+		if err != nil {
+			return n, os.NewSyscallError("pread", err)
+		}
+		if k == 0 {
+			return n, io.EOF
+		}
+		n += k
+	}
+	return n, nil
+}
+
+// PartitionIndex is the number of a partition by its kernel name.
+func PartitionIndex(name string) int {
+	index, _ := strconv.Atoi(name[len(strings.TrimRight(name, "0123456789")):])
+	return index
+}

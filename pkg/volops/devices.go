@@ -1,0 +1,247 @@
+package volops
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/internal/hang"
+	"github.com/geomind/my_os_server/internal/mount"
+)
+
+// devices is what one call knows of the host's block devices. Facts are read when they are first asked
+// for, and once. One goroutine uses it, and closes it.
+type devices struct {
+	v           *Vol
+	allowed     allowance
+	opened      *blk.Sysfs // nil until it is asked for
+	links       func() blk.Links
+	filesystems func() []blk.Filesystem
+	known       map[blk.Number]*device
+}
+
+// device is a block device as other objects name it.
+type device struct {
+	name  string   // kernel name
+	disk  string   // kernel name of the disk that it is or lies on
+	path  string   // of its node
+	links []string // its stable names
+	tags  blk.Tags // of the filesystem on it
+
+	partUUID, partLabel string   // of partitions
+	members             []string // nodes of all devices of the filesystem, where there are several
+}
+
+func (v *Vol) devices(allowed allowance) *devices {
+	return &devices{
+		v:           v,
+		allowed:     allowed,
+		links:       sync.OnceValue(func() blk.Links { return blk.ReadLinks(v.root, blk.DiskFolders(v.root)...) }),
+		filesystems: sync.OnceValue(func() []blk.Filesystem { return blk.Filesystems(v.root) }),
+		known:       make(map[blk.Number]*device),
+	}
+}
+
+func (d *devices) sysfs() (*blk.Sysfs, error) {
+	if d.opened != nil {
+		return d.opened, nil
+	}
+	s, err := blk.Open(d.v.root)
+	if errors.Is(err, blk.ErrNoSysfs) {
+		return nil, noSysfs()
+	}
+	d.opened = s
+	return s, err
+}
+
+func (d *devices) close() {
+	if d.opened != nil {
+		d.opened.Close()
+	}
+}
+
+// nodePath is the node that the kernel makes for a device.
+func nodePath(name string) string { return "/dev/" + name }
+
+// under finds the device that a mount stands on: by its number, or where the filesystem has none of
+// its own (btrfs, bcachefs) by its source. It is nil where there is none.
+func (d *devices) under(m *mount.Mount) *device {
+	if m.Major != 0 {
+		return d.get(number(m))
+	}
+	if n, ok := d.sourceNumber(m); ok {
+		return d.get(n)
+	}
+	return nil
+}
+
+// sourceNumber is the number of the first device that the source of a btrfs or bcachefs names.
+func (d *devices) sourceNumber(m *mount.Mount) (blk.Number, bool) {
+	if m.FSType != "btrfs" && m.FSType != "bcachefs" {
+		return blk.Number{}, false
+	}
+	path, _, _ := strings.Cut(m.Source, ":") // bcachefs lists its devices this way
+	return d.byNode(path)
+}
+
+// byNode is the number of a device that the kernel names by its node. Names that are not the kernel's
+// own, as below /dev/mapper, are looked up in /dev, where nothing hangs.
+func (d *devices) byNode(path string) (blk.Number, bool) {
+	name, ok := strings.CutPrefix(path, "/dev/")
+	if !ok {
+		return blk.Number{}, false
+	}
+	if s, err := d.sysfs(); err == nil {
+		if n, err := s.Number(name); err == nil {
+			return n, true
+		}
+	}
+	node, err := blk.StatNode(d.v.root + path)
+	return node.Number, err == nil
+}
+
+// get reads the facts of a device once; nil where the kernel has none with this number.
+func (d *devices) get(n blk.Number) *device {
+	if known, ok := d.known[n]; ok {
+		return known
+	}
+	found := d.read(n)
+	d.known[n] = found
+	return found
+}
+
+func (d *devices) read(n blk.Number) *device {
+	s, err := d.sysfs()
+	if err != nil {
+		return nil
+	}
+	disk, partition, err := s.Owner(n)
+	if err != nil {
+		return nil
+	}
+	dev := &device{name: disk, disk: disk, links: d.links()[n]}
+	if partition != "" {
+		dev.name = partition
+		d.readPartition(s, dev, n)
+	}
+	dev.path = nodePath(dev.name)
+	if f := d.filesystemOn(dev.name); f != nil {
+		dev.tags = blk.Tags{UUID: f.UUID, Label: f.Label}
+		if len(f.Members) > 1 {
+			dev.members = nodePaths(f.Members)
+		}
+	}
+	if dev.tags.UUID == "" {
+		dev.tags = d.tags(n, dev.name)
+	}
+	return dev
+}
+
+func nodePaths(names []string) []string {
+	paths := make([]string, len(names))
+	for i, name := range names {
+		paths[i] = nodePath(name)
+	}
+	return paths
+}
+
+// standsOn lists the devices under a mount: several for a filesystem with several.
+func (d *devices) standsOn(m *mount.Mount) []blk.Number {
+	if m.Major != 0 {
+		return []blk.Number{number(m)}
+	}
+	n, ok := d.sourceNumber(m)
+	if !ok {
+		return nil
+	}
+	s, err := d.sysfs()
+	if err != nil {
+		return []blk.Number{n}
+	}
+	if disk, partition, err := s.Owner(n); err == nil {
+		if f := d.filesystemOn(cmp.Or(partition, disk)); f != nil {
+			return numbers(s, f.Members)
+		}
+	}
+	return []blk.Number{n}
+}
+
+// filesystemOn finds the mounted filesystem that has a device as its member, as far as the kernel
+// tells; nil where there is none.
+func (d *devices) filesystemOn(name string) *blk.Filesystem {
+	list := d.filesystems()
+	for i := range list {
+		if slices.Contains(list[i].Members, name) {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+// tags takes the names of what stands on a device from udev's links, else from the device itself.
+func (d *devices) tags(n blk.Number, name string) blk.Tags {
+	t := blk.Tags{
+		UUID:  d.links().Name(n, "/dev/disk/by-uuid"),
+		Label: d.links().Name(n, "/dev/disk/by-label"),
+	}
+	if t.UUID == "" {
+		t, _ = probe(d, n, name, blk.ReadTags)
+	}
+	return t
+}
+
+// readPartition does the same for the names of a partition; on the disk they stand in its table.
+func (d *devices) readPartition(s *blk.Sysfs, dev *device, n blk.Number) {
+	dev.partUUID = d.links().Name(n, "/dev/disk/by-partuuid")
+	dev.partLabel = d.links().Name(n, "/dev/disk/by-partlabel")
+	if dev.partUUID != "" {
+		return
+	}
+	disk, err := s.Disk(dev.disk)
+	if err != nil {
+		return
+	}
+	if table, _ := probe(d, disk.Number, disk.Name, tableOf(disk)); table != nil {
+		index := blk.PartitionIndex(dev.name)
+		dev.partUUID, dev.partLabel = table.PartUUID(index), table.PartLabel(index)
+	}
+}
+
+// tableOf reads the partition table of a disk.
+func tableOf(k *blk.Disk) func(io.ReaderAt) (*blk.Table, error) {
+	return func(r io.ReaderAt) (*blk.Table, error) {
+		return blk.ReadTable(r, k.Size, k.Queue.LogicalBlockSize.Value)
+	}
+}
+
+// probe reads from a device for an object that can do without.
+func probe[T any](d *devices, n blk.Number, name string, f func(io.ReaderAt) (T, error)) (T, error) {
+	return probeDevice(d.v, d.allowed, n, name, f)
+}
+
+// probeDevice opens a device and has f read it. It waits no longer than a list may, and not at all
+// where calls on the device hang already.
+func probeDevice[T any](v *Vol, allowed allowance, n blk.Number, name string, f func(io.ReaderAt) (T, error)) (result T, err error) {
+	if v.calls.Stuck(n) > 0 {
+		return result, context.DeadlineExceeded
+	}
+	ctx, cancel := allowed.next()
+	defer cancel()
+	return hang.Do(ctx, v.calls, n, func() (result T, err error) {
+		dev, err := blk.OpenDevice(v.root+nodePath(name), n)
+		if err != nil {
+			return result, err
+		}
+		defer dev.Close()
+		return f(dev)
+	})
+}
+
+// isGone tells whether an error says that what was listed a moment ago is not there any more.
+func isGone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,163 @@
+package volops
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// disksWidth is how many disks are read at a time.
+const disksWidth = 8
+
+// ListDisks answers vol.list_disks.
+func (v *Vol) ListDisks(ctx context.Context, p *registry.VolListDisksParams, rows *registry.Stream[registry.Disk]) (*registry.VolListDisksEnd, error) {
+	allowed, cancel := newAllowance(ctx)
+	defer cancel()
+	d := v.devices(allowed)
+	defer d.close()
+	s, err := d.sysfs()
+	if err != nil {
+		return nil, err
+	}
+	l := &diskList{v: v, sysfs: s, links: d.links(), limit: p.Limit.Or(maxInteger)}
+	path, one := p.Path.Get()
+	names, err := d.diskNames(s, path)
+	if err != nil {
+		return nil, err
+	}
+	if l.holders, err = d.holders(s); err != nil {
+		return nil, err
+	}
+	l.all = one
+	return nil, l.send(ctx, allowed, names, rows)
+}
+
+// diskNames lists the disks that a name stands for, or all of them where it is empty.
+func (d *devices) diskNames(s *blk.Sysfs, path string) ([]string, error) {
+	if path == "" {
+		return s.Names()
+	}
+	numbers, err := d.resolveOne(path)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, n := range numbers {
+		disk, _, err := s.Owner(n)
+		if isGone(err) {
+			return nil, noDevice(path)
+		}
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, disk)
+	}
+	slices.SortFunc(names, blk.Compare)
+	return slices.Compact(names), nil
+}
+
+// diskList is what the rows of one list share.
+type diskList struct {
+	v       *Vol
+	sysfs   *blk.Sysfs
+	links   blk.Links
+	holders *holders
+	all     bool // RAM disks and detached loops too
+	limit   int64
+	row     registry.Disk // used again for each
+}
+
+// diskFacts is one disk on its way to its row.
+type diskFacts struct {
+	disk     *blk.Disk // nil where it is to be left out
+	err      error     // ends the list
+	node     *blk.Node // nil where /dev does not have it
+	table    *blk.Table
+	probeErr string
+}
+
+func (l *diskList) send(ctx context.Context, allowed allowance, names []string, rows *registry.Stream[registry.Disk]) error {
+	err := inOrder(len(names), disksWidth, func(i int) (diskFacts, bool) {
+		return diskFacts{}, l.leftOut(names[i])
+	}, func(i int) diskFacts {
+		return l.read(allowed, names[i])
+	}, func(_ int, f diskFacts) error {
+		if err := errors.Join(f.err, ctx.Err()); err != nil || f.disk == nil {
+			return err
+		}
+		l.fill(&f)
+		if err := rows.Send(&l.row); err != nil {
+			return err
+		}
+		if int64(rows.Rows()) == l.limit {
+			return errEnough
+		}
+		return nil
+	})
+	if err == errEnough {
+		return nil
+	}
+	return err
+}
+
+// read reads one disk, from sysfs first and then from the device, if that answers in time.
+func (l *diskList) read(allowed allowance, name string) (f diskFacts) {
+	k, err := l.sysfs.Disk(name)
+	if isGone(err) {
+		return f
+	}
+	if err != nil {
+		return diskFacts{err: err}
+	}
+	if k.Hidden {
+		return f
+	}
+	f.disk = k
+	if node, err := blk.StatNode(l.v.root + nodePath(name)); err == nil && node.Number == k.Number {
+		f.node = &node
+	}
+	f.table, f.probeErr = l.readTable(allowed, k)
+	return f
+}
+
+// leftOut tells of disks that a list of all does not have: RAM disks, which exist from the start and
+// hold nothing, and loops that are attached to nothing.
+func (l *diskList) leftOut(name string) bool {
+	attached, isLoop := l.holders.attached[name]
+	ram, isRAM := strings.CutPrefix(name, "ram")
+	return !l.all && (isLoop && !attached || isRAM && strings.Trim(ram, "0123456789") == "")
+}
+
+// readTable reads the partition table of a disk, or says why not. Drives without a medium are not
+// opened; nor are floppies, whose motor would start.
+func (l *diskList) readTable(allowed allowance, k *blk.Disk) (*blk.Table, string) {
+	switch {
+	case k.Size == 0 && k.Removable, k.Kind == "floppy":
+		return nil, "no_medium"
+	case k.Size == 0:
+		return nil, ""
+	}
+	table, err := probeDevice(l.v, allowed, k.Number, k.Name, tableOf(k))
+	if err != nil {
+		return nil, probeError(err)
+	}
+	return table, ""
+}
+
+// probeError is why a device was not read.
+func probeError(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOMEDIUM):
+		return "no_medium"
+	case errors.Is(err, fs.ErrPermission):
+		return "no_privilege"
+	}
+	return omission(err)
+}

@@ -1,0 +1,110 @@
+package volops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+const (
+	// listTime is how long a list waits in all, from its start, for devices and filesystems that may
+	// hang; those that are met later, because others took so long, get leastTime each.
+	listTime  = time.Second
+	leastTime = 10 * time.Millisecond
+)
+
+// allowance is the time that one list has for what may hang.
+type allowance struct{ call, soon context.Context }
+
+// newAllowance starts the clock. The call's own deadline stays in force.
+func newAllowance(call context.Context) (allowance, context.CancelFunc) {
+	soon, cancel := context.WithTimeout(call, listTime)
+	return allowance{call, soon}, cancel
+}
+
+// next is the context for the next thing that may hang.
+func (a allowance) next() (context.Context, context.CancelFunc) {
+	if a.soon.Err() != nil {
+		return context.WithTimeout(a.call, leastTime)
+	}
+	return a.soon, func() {}
+}
+
+// errEnough ends a list that has reached its limit.
+var errEnough = errors.New("limit reached")
+
+// inOrder makes n rows and hands them to send one by one in their order. What now has at once is sent
+// at once; for the others later is run, up to width of them at a time, so that a list waits for all that
+// is slow together, and holds width rows at most. The first error of send ends it; what is under way
+// then is left to end by itself. A panic of later becomes one of the caller.
+func inOrder[T any](n, width int, now func(i int) (T, bool), later func(i int) T, send func(i int, row T) error) error {
+	w := window[T]{send: send, pending: make([]<-chan made[T], 0, width)}
+	for i := range n {
+		if len(w.pending) == width {
+			if err := w.next(); err != nil {
+				return err
+			}
+		}
+		row, ok := now(i)
+		if ok && len(w.pending) == 0 {
+			if err := w.deliver(row); err != nil {
+				return err
+			}
+			continue
+		}
+		c := make(chan made[T], 1)
+		if ok {
+			c <- made[T]{row: row}
+		} else {
+			go run(c, i, later)
+		}
+		w.pending = append(w.pending, c)
+	}
+	for len(w.pending) > 0 {
+		if err := w.next(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// window holds the rows that are on their way, oldest first.
+type window[T any] struct {
+	send    func(i int, row T) error
+	sent    int
+	pending []<-chan made[T]
+}
+
+// made is how the work for one row ended.
+type made[T any] struct {
+	row      T
+	panicked string // what it panicked with, and where
+}
+
+// next waits for the oldest row and sends it.
+func (w *window[T]) next() error {
+	m := <-w.pending[0]
+	w.pending = append(w.pending[:0], w.pending[1:]...)
+	if m.panicked != "" {
+		panic(m.panicked)
+	}
+	return w.deliver(m.row)
+}
+
+func (w *window[T]) deliver(row T) error {
+	w.sent++
+	return w.send(w.sent-1, row)
+}
+
+func run[T any](c chan<- made[T], i int, later func(i int) T) {
+	var m made[T]
+	defer func() {
+		if v := recover(); v != nil {
+			m.panicked = fmt.Sprintf("%v\n\n%s", v, debug.Stack())
+		}
+		c <- m
+	}()
+	m.row = later(i)
+}

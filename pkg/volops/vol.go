@@ -1,0 +1,60 @@
+// Package volops answers the vol.* methods of the table for the host that it runs on: what each of
+// them means, on top of small libraries that speak to the kernel. One file holds one object: disks,
+// mounts, usage.
+//
+// It knows no byte of a kernel's message and no text of a tool, starts no process, decides nothing
+// about who may call, and keeps nothing between calls but what the kernel says is unchanged. Where
+// nobody has the answer a member is absent; nothing is guessed. Whatever may wait for a device or a
+// file server goes through one bounded group of calls, so that what hangs holds up nothing else.
+package volops
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/internal/hang"
+	"github.com/geomind/my_os_server/internal/mount"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// Options says which host a Vol answers for.
+type Options struct {
+	// Root stands before /proc, /sys, /dev and /run; "" for the host's own. Paths that callers name and
+	// mount points are those of the process.
+	Root string
+}
+
+// Vol implements the vol.* methods. It is safe for concurrent use.
+type Vol struct {
+	registry.NotBuiltVol
+
+	root   string
+	calls  *hang.Group[blk.Number] // by the device number of a filesystem or of a disk
+	mounts *mount.Cache
+}
+
+var _ registry.VolServer = (*Vol)(nil)
+
+// New makes a Vol for the host that o names. The caller closes it.
+func New(o Options) (*Vol, error) {
+	if o.Root != "" && !filepath.IsAbs(o.Root) {
+		return nil, fmt.Errorf("root %q: not an absolute path", o.Root)
+	}
+	v := &Vol{root: filepath.Clean("/" + o.Root), calls: hang.New[blk.Number](hang.DefaultLimits())}
+	if v.root == "/" {
+		v.root = ""
+	}
+	v.mounts = mount.NewCache(v.mountinfo())
+	return v, nil
+}
+
+// Close gives up what the Vol keeps open. Calls that hang are left to end by themselves.
+func (v *Vol) Close() error { return v.mounts.Close() }
+
+// Blocked is how many calls into the kernel hang although nobody waits for them any more: each holds a
+// goroutine and a thread until its device or file server answers or is given up.
+func (v *Vol) Blocked() int { return v.calls.Blocked() }
+
+// mountinfo is the kernel's list of the daemon's own mounts.
+func (v *Vol) mountinfo() string { return v.root + "/proc/self/mountinfo" }
