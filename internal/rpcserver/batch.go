@@ -32,7 +32,7 @@ func (x *exchange) answerBatch() {
 	} else {
 		x.buf = append(x.buf, ']')
 	}
-	x.takenUntil(x.batchDeadline())
+	x.c.cutoff = x.batchDeadline()
 	x.send()
 }
 
@@ -88,7 +88,8 @@ func (x *exchange) flush() {
 			x.onWire = true
 			x.begin(-1)
 		}
-		x.takenUntil(x.batchDeadline())
+		x.c.cutoff = x.batchDeadline()
+		x.c.allow(errorTime)
 		x.broken = x.write(x.buf)
 	}
 	x.buf = x.buf[:0]

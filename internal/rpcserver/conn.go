@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +26,7 @@ type conn struct {
 	tls   bool
 	plain plainCaller
 	leave sync.Once
+	gave  atomic.Bool // the connection has been given back
 
 	// cutoff is when the answer that is being written must be with the client, to its last byte; zero
 	// is no such instant. It belongs to the goroutine that serves the connection, which lends it to a
@@ -86,9 +88,22 @@ func remoteAddr(c net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
+// errorTime is what a client gets, at least, to take an answer that says that time is up.
+const errorTime = time.Second
+
+// allow moves the cutoff on where there is less than d left.
+func (c *conn) allow(d time.Duration) {
+	if soon := time.Now().Add(d); c.cutoff.Before(soon) {
+		c.cutoff = soon
+	}
+}
+
 // Close closes the connection and gives it back to its caller's share.
 func (c *conn) Close() error {
-	c.leave.Do(func() { c.s.ledger.leave(c.share) })
+	c.leave.Do(func() {
+		c.gave.Store(true)
+		c.s.ledger.leave(c.share)
+	})
 	return c.Conn.Close()
 }
 
@@ -113,10 +128,16 @@ func (c *conn) Write(p []byte) (int, error) {
 	return c.push(p, c.cutoff)
 }
 
-// push writes p with a deadline that every bit of progress moves on, up to the cutoff.
+// stallSteps is in how many steps the time is counted in which a client takes nothing.
+const stallSteps = 4
+
+// push writes p. It gives up at the cutoff, and where the client has taken nothing for as long as it may,
+// and a step longer. A write is tried again at each step because a Unix socket does not call itself
+// writable before three quarters of what is queued are taken (unix_writable in net/unix/af_unix.c), but
+// takes more as soon as one buffer of it is.
 func (c *conn) push(p []byte, cutoff time.Time) (n int, err error) {
-	for {
-		deadline := time.Now().Add(c.s.deadlines.Stall)
+	for still := 0; still <= stallSteps; still++ {
+		deadline := time.Now().Add(c.stallStep())
 		last := !cutoff.IsZero() && !deadline.Before(cutoff)
 		if last {
 			deadline = cutoff
@@ -127,10 +148,23 @@ func (c *conn) push(p []byte, cutoff time.Time) (n int, err error) {
 		var m int
 		m, err = c.Conn.Write(p[n:])
 		n += m
-		if err == nil || last || m == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err == nil || last || c.tls || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
+		if m > 0 {
+			still = 0
+		}
 	}
+	return n, err
+}
+
+// stallStep is how long to wait before a write is tried again. On a TLS connection there is no second try:
+// it cannot go on after a timeout.
+func (c *conn) stallStep() time.Duration {
+	if c.tls {
+		return c.s.deadlines.Stall
+	}
+	return c.s.deadlines.Stall / stallSteps
 }
 
 // gone tells whether the client has closed the connection altogether. End of file alone does not say

@@ -53,6 +53,9 @@ func (s *Server) giveBack(x *exchange) {
 	if x.bodyTaken > 0 {
 		s.ledger.bodies.give(&x.c.share.bodies, x.bodyTaken)
 	}
+	if x.c.gave.Load() { // a failed write closes the connection while it is still being served
+		s.ledger.tidy(x.c.share)
+	}
 	body, buf := x.body, x.buf
 	if x.bodyLent || cap(body) > kept {
 		body = nil
@@ -122,6 +125,7 @@ func (x *exchange) send() {
 		x.w.WriteHeader(http.StatusNoContent)
 		return
 	case !x.onWire:
+		x.c.allow(errorTime)
 		x.begin(len(x.buf))
 	}
 	x.broken = x.write(x.buf)
@@ -147,15 +151,4 @@ func (x *exchange) write(p []byte) error {
 	n, err := x.w.Write(p)
 	x.s.metrics.sent.Add(float64(n))
 	return err
-}
-
-// errorTime is what a client gets, at least, to take an answer that says that its time is up.
-const errorTime = time.Second
-
-// takenUntil sets when the answer must be with the client.
-func (x *exchange) takenUntil(deadline time.Time) {
-	if soon := time.Now().Add(errorTime); deadline.Before(soon) {
-		deadline = soon
-	}
-	x.c.cutoff = deadline
 }

@@ -80,12 +80,12 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	c := connFrom(r.Context())
 	c.cutoff = now.Add(s.deadlines.Read)
 	if status := judgeFraming(r); status != 0 {
-		s.refuse(w, status)
+		c.refuse(w, status)
 		return
 	}
 	h := readHeaders(r.Header)
 	if h.refuse != 0 {
-		s.refuse(w, h.refuse)
+		c.refuse(w, h.refuse)
 		return
 	}
 	x := s.borrow()
@@ -115,29 +115,33 @@ func judgeFraming(r *http.Request) int {
 
 // refuse answers with a status and nothing else, and ends the connection: what is left of the request
 // must not be taken for the next one.
-func (s *Server) refuse(w http.ResponseWriter, status int) {
-	s.metrics.refused(status)
+func (c *conn) refuse(w http.ResponseWriter, status int) {
+	c.s.metrics.refused(status)
+	c.allow(errorTime)
 	w.Header().Set("Connection", "close")
 	w.WriteHeader(status)
 }
 
-// allow refuses a verb, and names those that there are.
-func (s *Server) allow(w http.ResponseWriter, verbs string) {
-	w.Header().Set("Allow", verbs)
-	s.refuse(w, http.StatusMethodNotAllowed)
+// refuse refuses what has come so far as to be an exchange.
+func (x *exchange) refuse(status int) { x.c.refuse(x.w, status) }
+
+// refuseVerb refuses a verb, and names those that there are.
+func (x *exchange) refuseVerb(verbs string) {
+	x.w.Header().Set("Allow", verbs)
+	x.refuse(http.StatusMethodNotAllowed)
 }
 
 // serveRPC reads the request's body and answers what is in it.
 func (x *exchange) serveRPC() {
 	switch {
 	case x.r.Method != http.MethodPost:
-		x.s.allow(x.w, "POST")
+		x.refuseVerb("POST")
 		return
 	case x.r.ContentLength > int64(x.s.limits.BodyBytes):
-		x.s.refuse(x.w, http.StatusRequestEntityTooLarge)
+		x.refuse(http.StatusRequestEntityTooLarge)
 		return
 	case x.c.tls && !jsonContent(x.r.Header["Content-Type"]):
-		x.s.refuse(x.w, http.StatusUnsupportedMediaType)
+		x.refuse(http.StatusUnsupportedMediaType)
 		return
 	}
 	if limit := x.takeBody(); limit != nil {
@@ -145,7 +149,7 @@ func (x *exchange) serveRPC() {
 		return
 	}
 	if status := x.readBody(); status != 0 {
-		x.s.refuse(x.w, status)
+		x.refuse(status)
 	} else {
 		x.answer()
 	}

@@ -199,6 +199,13 @@ func (l *ledger) settle(s *share) {
 	l.forget(s)
 }
 
+// tidy is called when what was taken under a share has been given back after its connection.
+func (l *ledger) tidy(s *share) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.forget(s)
+}
+
 // forget drops a share of which nothing is taken. l.mu is held.
 func (l *ledger) forget(s *share) {
 	if s.idle() && l.shares[s.key] == s {

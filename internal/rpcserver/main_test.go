@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,6 +98,11 @@ func (t *testServer) end(tb testing.TB) {
 func (t *testServer) settled(tb testing.TB) {
 	tb.Helper()
 	l := t.ledger
+	defer func() {
+		if tb.Failed() {
+			tb.Logf("left: %d shares, %d connections, %d calls, %d streams, %d bytes of bodies", len(l.shares), l.conns.taken.n.Load(), l.calls.taken.n.Load(), l.streams.taken.n.Load(), l.bodies.taken.n.Load())
+		}
+	}()
 	eventually(tb, "everything that was taken is given back", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -204,7 +210,12 @@ func (c *client) call(tb testing.TB, body string, headers ...string) string {
 func (c *client) closed(tb testing.TB) bool {
 	tb.Helper()
 	n, err := c.in.Read(make([]byte, 1))
-	return n == 0 && (errors.Is(err, io.EOF) || strings.Contains(err.Error(), "reset"))
+	if n == 0 && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+		return true
+	}
+	rest, _ := c.in.Peek(c.in.Buffered())
+	tb.Logf("read %d bytes, %v; %q", n, err, rest)
+	return false
 }
 
 // request is the text of a call; params is JSON, or "" for none.

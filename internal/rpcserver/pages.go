@@ -67,12 +67,12 @@ func (x *exchange) servePage() {
 		page = p.wellKnown
 	case "/metrics":
 	default:
-		x.s.refuse(x.w, http.StatusNotFound)
+		x.refuse(http.StatusNotFound)
 		return
 	}
 	switch {
 	case x.r.Method != http.MethodGet && x.r.Method != http.MethodHead:
-		x.s.allow(x.w, "GET, HEAD")
+		x.refuseVerb("GET, HEAD")
 	case page == nil:
 		x.serveMetrics()
 	default:
@@ -93,15 +93,15 @@ var metricsMethod = acl.Method{Name: "rpc.metrics"}
 // serveMetrics shows the metrics to callers that may read.
 func (x *exchange) serveMetrics() {
 	if err := x.identify(); err != nil {
-		x.s.refuse(x.w, http.StatusUnauthorized)
+		x.refuse(http.StatusUnauthorized)
 		return
 	}
 	if x.who.policy.Right(x.who.caller, metricsMethod) < acl.Read {
-		x.s.refuse(x.w, http.StatusForbidden)
+		x.refuse(http.StatusForbidden)
 		return
 	}
 	if limit := x.s.ledger.calls.take(&x.c.share.calls, 1, x.c.share.privileged); limit != nil {
-		x.s.refuse(x.w, http.StatusServiceUnavailable)
+		x.refuse(http.StatusServiceUnavailable)
 		return
 	}
 	x.slot = true

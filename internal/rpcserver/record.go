@@ -53,7 +53,7 @@ func (x *exchange) conclude(r *record) {
 		return
 	}
 	x.identity(line, r.method)
-	line.Str("code", outcome).Dur("took", took).Int("bytes", r.bytes)
+	line.Str("code", outcome).Float64("took_ms", took.Seconds()*1e3).Int("bytes", r.bytes)
 	switch {
 	case r.cut != nil:
 		line.Err(r.cut)
