@@ -9,9 +9,13 @@ TOOL     = go tool -modfile=tools/go.mod
 RUNTIME := $(shell [ "$$(id -u)" = 0 ] && echo /run || echo "$${XDG_RUNTIME_DIR:-$(CURDIR)/bin/run}")
 SOCKET  ?= $(RUNTIME)/my_os_server/rpc.sock
 
-.PHONY: all build cross run generate test bench fuzz lint check clean
+.PHONY: all help build cross run generate test bench fuzz lint check clean
 
 all: build
+
+## help: this list
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 ## build: the binaries, in bin/
 build:

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -127,7 +128,8 @@ func dumpUntil(t *testing.T, s *server, uid uint32, stop <-chan struct{}, dumps 
 	}
 }
 
-// probe asks one of the health endpoints every few milliseconds and keeps how long each answer took.
+// probe asks one of the health endpoints every few milliseconds and keeps how long each answer took. It
+// is a process of its own, as a supervisor is: in this one it would wait for the readers' goroutines.
 type probe struct {
 	name  string
 	took  []time.Duration
@@ -135,36 +137,72 @@ type probe struct {
 	ended chan struct{}
 }
 
+// probeEnv makes this program a probe of the socket that it names; see TestMain.
+const probeEnv = "E2E_PROBE"
+
 func startProbes(s *server, stop <-chan struct{}) []*probe {
-	get := func(c *http.Client) (*http.Response, error) { return c.Get("http://localhost/health") }
-	rpc := func(c *http.Client) (*http.Response, error) {
-		return c.Post("http://localhost/rpc", "application/json", strings.NewReader(string(body("rpc.health", ""))))
-	}
 	probes := []*probe{{name: "GET /health"}, {name: "rpc.health"}}
-	for i, ask := range []func(*http.Client) (*http.Response, error){get, rpc} {
-		probes[i].ended = make(chan struct{})
-		go probes[i].run(s, ask, stop)
+	for _, p := range probes {
+		p.ended = make(chan struct{})
+		go p.run(s, stop)
 	}
 	return probes
 }
 
-func (p *probe) run(s *server, ask func(*http.Client) (*http.Response, error), stop <-chan struct{}) {
+// run lets the probe's process ask until stop, which it learns of by the end of its input.
+func (p *probe) run(s *server, stop <-chan struct{}) {
 	defer close(p.ended)
+	cmd := exec.Command("/proc/self/exe", p.name)
+	cmd.Env = append(os.Environ(), probeEnv+"="+s.socket)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		p.err = err
+		return
+	}
+	go func() {
+		<-stop
+		in.Close()
+	}()
+	out, err := cmd.Output()
+	if err != nil {
+		p.err = fmt.Errorf("%w: %s", err, out)
+		return
+	}
+	p.err = json.Unmarshal(out, &p.took)
+}
+
+// probeProcess is what the probe's process does: ask, note, and print the times as JSON at the end.
+func probeProcess(socket, name string) error {
+	s := &server{socket: socket}
 	c := s.client()
-	defer c.CloseIdleConnections()
-	for p.err == nil {
+	ask := func() (*http.Response, error) { return c.Get("http://localhost/health") }
+	if name == "rpc.health" {
+		ask = func() (*http.Response, error) {
+			return c.Post("http://localhost/rpc", "application/json", strings.NewReader(string(body("rpc.health", ""))))
+		}
+	}
+	stop := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(stop)
+	}()
+	var took []time.Duration
+	for {
 		select {
 		case <-stop:
-			return
+			return json.NewEncoder(os.Stdout).Encode(took)
 		case <-time.After(5 * time.Millisecond):
 		}
 		start := time.Now()
-		var res *http.Response
-		if res, p.err = ask(c); p.err == nil {
-			_, p.err = io.Copy(io.Discard, res.Body)
-			res.Body.Close()
-			p.took = append(p.took, time.Since(start))
+		res, err := ask()
+		if err != nil {
+			return err
 		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			return err
+		}
+		res.Body.Close()
+		took = append(took, time.Since(start))
 	}
 }
 

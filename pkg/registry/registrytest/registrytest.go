@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -28,7 +29,34 @@ type specification struct {
 	errors   map[string]any
 }
 
-var load = sync.OnceValues(func() (*specification, error) {
+// What callers give may be written in any way that the formats allow; what servers answer is written in
+// one way only.
+var (
+	forParams  = sync.OnceValues(func() (*specification, error) { return load(registry.CheckFormat) })
+	forResults = sync.OnceValues(func() (*specification, error) { return load(checkCanonical) })
+)
+
+// checkCanonical is registry.CheckFormat for what servers answer: addresses in their one canonical text.
+func checkCanonical(format, s string) error {
+	if err := registry.CheckFormat(format, s); err != nil {
+		return err
+	}
+	var canonical string
+	switch format {
+	case "ip":
+		canonical = netip.MustParseAddr(s).String()
+	case "ip-prefix", "ip-interface":
+		canonical = netip.MustParsePrefix(s).String()
+	default:
+		return nil
+	}
+	if s != canonical {
+		return fmt.Errorf("must be written as %s", canonical)
+	}
+	return nil
+}
+
+func load(checkFormat func(format, s string) error) (*specification, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(registry.Document()))
 	if err != nil {
 		return nil, err
@@ -39,7 +67,7 @@ var load = sync.OnceValues(func() (*specification, error) {
 	for _, name := range registry.Formats() {
 		c.RegisterFormat(&jsonschema.Format{Name: name, Validate: func(v any) error {
 			if s, ok := v.(string); ok {
-				return registry.CheckFormat(name, s)
+				return checkFormat(name, s)
 			}
 			return nil
 		}})
@@ -49,7 +77,7 @@ var load = sync.OnceValues(func() (*specification, error) {
 	}
 	components := doc.(map[string]any)["components"].(map[string]any)
 	return &specification{compiler: c, errors: components["errors"].(map[string]any)}, nil
-})
+}
 
 // CheckParams tells whether params, a JSON object, is what the method takes by name, as far as schemas
 // can say.
@@ -91,7 +119,7 @@ func CheckParam(method, param string, value []byte) error {
 	if i < 0 {
 		return fmt.Errorf("params of %s: there is no %s", method, param)
 	}
-	if err := check(fmt.Sprintf("/methods/%d/params/%d/schema", m.Index, i), value); err != nil {
+	if err := check(forParams, fmt.Sprintf("/methods/%d/params/%d/schema", m.Index, i), value); err != nil {
 		return fmt.Errorf("param %s of %s: %w", param, method, err)
 	}
 	return nil
@@ -103,7 +131,7 @@ func CheckResult(method string, result []byte) error {
 	if !ok {
 		return fmt.Errorf("%s: no such method", method)
 	}
-	if err := check("/methods/"+strconv.Itoa(m.Index)+"/result/schema", result); err != nil {
+	if err := check(forResults, "/methods/"+strconv.Itoa(m.Index)+"/result/schema", result); err != nil {
 		return fmt.Errorf("result of %s: %w", method, err)
 	}
 	return nil
@@ -111,7 +139,7 @@ func CheckResult(method string, result []byte) error {
 
 // CheckError tells whether data is what an error of the code may carry.
 func CheckError(code int, data []byte) error {
-	s, err := load()
+	s, err := forResults()
 	if err != nil {
 		return err
 	}
@@ -119,7 +147,7 @@ func CheckError(code int, data []byte) error {
 		if fmt.Sprint(e.(map[string]any)["code"]) != strconv.Itoa(code) {
 			continue
 		}
-		if err := check("/x-error-data/"+name, data); err != nil {
+		if err := check(forResults, "/x-error-data/"+name, data); err != nil {
 			return fmt.Errorf("data of error %d: %w", code, err)
 		}
 		return nil
@@ -128,8 +156,8 @@ func CheckError(code int, data []byte) error {
 }
 
 // check validates a JSON text against the schema at a place of the specification.
-func check(pointer string, text []byte) error {
-	s, err := load()
+func check(spec func() (*specification, error), pointer string, text []byte) error {
+	s, err := spec()
 	if err != nil {
 		return err
 	}
