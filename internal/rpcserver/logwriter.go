@@ -41,15 +41,16 @@ func NewLogWriter(w io.Writer) *LogWriter {
 func (l *LogWriter) Write(p []byte) (int, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	line := l.buffers.Get().(*[]byte)
-	*line = append((*line)[:0], p...)
 	if l.closed {
 		l.dropped.Add(1)
 		return len(p), nil
 	}
+	line := l.buffers.Get().(*[]byte)
+	*line = append((*line)[:0], p...)
 	select {
 	case l.lines <- line:
 	default:
+		l.buffers.Put(line)
 		l.dropped.Add(1)
 	}
 	return len(p), nil
