@@ -44,7 +44,7 @@ func (n *Net) Interfaces(ctx context.Context, p *registry.NetInterfacesParams, r
 
 // linkFilter makes the params what the kernel can filter by.
 func linkFilter(conn *rtnl.Conn, p *registry.NetInterfacesParams) (rtnl.LinkFilter, error) {
-	f := rtnl.LinkFilter{Kind: p.Kind.Or(""), Stats: true}
+	f := rtnl.LinkFilter{Kind: p.Kind.Or("")}
 	if name, ok := p.Master.Get(); ok {
 		index, err := interfaceIndex(conn, name)
 		if err != nil {
@@ -89,7 +89,7 @@ func (d *interfaceDump) one(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	l, err := d.conn.LinkByName(ctx, name, true)
+	l, err := d.conn.LinkByName(ctx, name)
 	if errors.Is(err, syscall.ENODEV) {
 		return noInterface(name)
 	}

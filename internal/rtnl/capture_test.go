@@ -1,0 +1,184 @@
+package rtnl
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// The messages in testdata/*.hex, one a line, were captured from kernels: this one and, for the kinds
+// of interfaces that it lacks, Debian's 6.1. Beside them stands what they decode to. To capture what
+// the namespace that the test runs in has, and to write anew what is decoded:
+//
+//	unshare -n sh -c '…; go test ./internal/rtnl -run TestCapture -capture NAME'
+//	go test ./internal/rtnl -run TestGolden -update
+var (
+	capture = flag.String("capture", "", "write the messages of this network namespace to testdata/NAME-{links,addresses,routes}.hex")
+	update  = flag.Bool("update", false, "write what the captured messages decode to")
+)
+
+// captured returns the messages of every captured dump of one sort, by file.
+func captured(t testing.TB, sort string) map[string][][]byte {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*-" + sort + ".hex")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no captured %s: %v", sort, err)
+	}
+	out := map[string][][]byte{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+			b, err := hex.DecodeString(lines.Text())
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			out[file] = append(out[file], b)
+		}
+	}
+	return out
+}
+
+func TestCapture(t *testing.T) {
+	if *capture == "" {
+		t.Skip("captures only when asked to")
+	}
+	c, err := Dial(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for sort, request := range map[string]struct {
+		typ  uint16
+		body []byte
+		mask uint32
+	}{
+		"links":     {unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), extMask},
+		"addresses": {unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg), 0},
+		"routes":    {unix.RTM_GETROUTE, make([]byte, unix.SizeofRtMsg), 0},
+	} {
+		req := c.sock.Request("dump "+sort, request.typ)
+		req.Raw(request.body)
+		if request.mask != 0 {
+			req.Uint32(unix.IFLA_EXT_MASK, request.mask)
+		}
+		var out strings.Builder
+		for m, err := range c.sock.Dump(t.Context(), req) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.WriteString(hex.EncodeToString(m.Data) + "\n")
+		}
+		if err := os.WriteFile("testdata/"+*capture+"-"+sort+".hex", []byte(out.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestGolden compares what the captured messages decode to with what is kept beside them.
+func TestGolden(t *testing.T) {
+	compareGolden(t, "links", func(b []byte) (any, error) {
+		var l Link
+		if err := l.decode(b); err != nil {
+			return nil, err
+		}
+		kind, err := decodeKind(&l)
+		return struct {
+			Link *Link
+			Kind any `json:",omitempty"`
+		}{&l, kind}, err
+	})
+	compareGolden(t, "addresses", func(b []byte) (any, error) {
+		var a Address
+		return &a, a.decode(b)
+	})
+	compareGolden(t, "routes", func(b []byte) (any, error) {
+		var r Route
+		err := r.decode(b)
+		metrics := map[int]uint32{}
+		for rtax := range unix.RTAX_MAX + 1 {
+			if v, ok := r.Metrics.Get(rtax); ok {
+				metrics[rtax] = v
+			}
+		}
+		return struct {
+			Route   *Route
+			Metrics map[int]uint32 `json:",omitempty"`
+		}{&r, metrics}, err
+	})
+}
+
+// decodeKind decodes what depends on a link's kind, as a caller would.
+func decodeKind(l *Link) (any, error) {
+	switch {
+	case l.PortKind == "bond":
+		return DecodeBondPort(l.PortData)
+	case l.PortKind == "vrf":
+		return DecodeVRF(l.PortData)
+	case len(l.Data) == 0:
+		return nil, nil
+	}
+	switch l.Kind {
+	case "vlan":
+		return DecodeVLAN(l.Data)
+	case "vrf":
+		return DecodeVRF(l.Data)
+	case "bond":
+		return DecodeBond(l.Data)
+	case "vxlan":
+		return DecodeVXLAN(l.Data)
+	case "tun":
+		return DecodeTun(l.Data)
+	case "macvlan", "macvtap":
+		return DecodeMacvlan(l.Data)
+	case "ipvlan", "ipvtap":
+		return DecodeIPVlan(l.Data)
+	}
+	if t, ok, err := DecodeTunnel(l.Kind, l.Data); ok {
+		return t, err
+	}
+	return nil, nil
+}
+
+func compareGolden(t *testing.T, sort string, decode func([]byte) (any, error)) {
+	t.Helper()
+	for file, messages := range captured(t, sort) {
+		var got bytes.Buffer
+		for _, b := range messages {
+			v, err := decode(b)
+			if err != nil {
+				t.Errorf("%s: %v in %x", file, err, b)
+				continue
+			}
+			text, err := json.Marshal(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Write(append(text, '\n'))
+		}
+		golden := strings.TrimSuffix(file, ".hex") + ".json"
+		if *update {
+			if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), got.String()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", golden, diff)
+		}
+	}
+}
