@@ -35,16 +35,16 @@ func (s *Sysfs) Disk(name string) (*Disk, error) {
 	k.Kind = kind(d, name)
 	s.top(d, k, files)
 	k.Queue = readQueue(d)
-	k.Type = k.Kind
 	switch k.Kind {
 	case "loop":
+		k.Type = k.Kind
 		k.Loop = readLoop(d)
 	case "dm":
 		readMapper(d, k)
 	case "md":
 		k.Type = orElse(d.text("md/level"), "md")
-	case "disk", "rom":
-		k.Type = orElse(scsiType(d.number("device/type")), k.Kind)
+	default:
+		k.Type = orElse(scsiType(d.number("device/type")), "disk")
 		k.State = d.text("device/state")
 	}
 	s.identify(d, k, slices.Contains(files, "device"))
@@ -182,18 +182,17 @@ func readLoop(d dir) *Loop {
 		return nil
 	}
 	defer d.close()
-	file, ok := d.read("backing_file") // not trimmed: blanks belong to the name
+	raw, ok := d.read("backing_file")
 	if !ok {
 		return nil
 	}
-	return &Loop{
-		BackingFile: string(file),
-		Offset:      d.number("offset"),
-		SizeLimit:   d.number("sizelimit"),
-		Autoclear:   d.flag("autoclear"),
-		Partscan:    d.flag("partscan"),
-		DirectIO:    d.flag("dio"),
-	}
+	l := &Loop{BackingFile: string(raw)} // not trimmed: blanks belong to the name
+	l.Offset = d.number("offset")
+	l.SizeLimit = d.number("sizelimit")
+	l.Autoclear = d.flag("autoclear")
+	l.Partscan = d.flag("partscan")
+	l.DirectIO = d.flag("dio")
+	return l
 }
 
 // readMapper takes what device mapper tells. The part of the UUID before the hyphen is the owner's
