@@ -3776,6 +3776,56 @@ func (v *InterfaceTunnel) AppendJSON(b []byte) []byte {
 		b = append(b, `,"encap_destination_port":`...)
 		b = jsonwire.AppendInt(b, v.EncapDestinationPort.value)
 	}
+	if v.EncapFlags != nil {
+		b = append(b, `,"encap_flags":[`...)
+		for i := range v.EncapFlags {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = jsonwire.AppendString(b, v.EncapFlags[i])
+		}
+		b = append(b, ']')
+	}
+	if v.SixrdPrefix.set {
+		b = append(b, `,"sixrd_prefix":`...)
+		b = jsonwire.AppendPrefix(b, v.SixrdPrefix.value)
+	}
+	if v.SixrdRelayPrefix.set {
+		b = append(b, `,"sixrd_relay_prefix":`...)
+		b = jsonwire.AppendPrefix(b, v.SixrdRelayPrefix.value)
+	}
+	if v.ErspanVersion.set {
+		b = append(b, `,"erspan_version":`...)
+		b = jsonwire.AppendInt(b, v.ErspanVersion.value)
+	}
+	if v.ErspanIndex.set {
+		b = append(b, `,"erspan_index":`...)
+		b = jsonwire.AppendInt(b, v.ErspanIndex.value)
+	}
+	if v.ErspanDirection.set {
+		b = append(b, `,"erspan_direction":`...)
+		b = jsonwire.AppendString(b, v.ErspanDirection.value)
+	}
+	if v.ErspanHardwareID.set {
+		b = append(b, `,"erspan_hardware_id":`...)
+		b = jsonwire.AppendInt(b, v.ErspanHardwareID.value)
+	}
+	if v.TTLInherit.set {
+		b = append(b, `,"ttl_inherit":`...)
+		b = jsonwire.AppendBool(b, v.TTLInherit.value)
+	}
+	if v.UdpChecksum.set {
+		b = append(b, `,"udp_checksum":`...)
+		b = jsonwire.AppendBool(b, v.UdpChecksum.value)
+	}
+	if v.UdpZeroChecksum6Tx.set {
+		b = append(b, `,"udp_zero_checksum6_tx":`...)
+		b = jsonwire.AppendBool(b, v.UdpZeroChecksum6Tx.value)
+	}
+	if v.UdpZeroChecksum6Rx.set {
+		b = append(b, `,"udp_zero_checksum6_rx":`...)
+		b = jsonwire.AppendBool(b, v.UdpZeroChecksum6Rx.value)
+	}
 	if v.Vni.set {
 		b = append(b, `,"vni":`...)
 		b = jsonwire.AppendInt(b, v.Vni.value)

@@ -1931,7 +1931,8 @@ type Interface struct {
 
 // InterfaceAddress: One address of an interface, as RTM_GETADDR gives it.
 type InterfaceAddress struct {
-	// Address with the prefix length of its network; host bits may be set.
+	// The address with the length of its network's prefix; of the whole address where there is a peer, whose
+	// network the prefix is then.
 	Address netip.Prefix `json:"address"`
 	// Address family.
 	Family AddressFamily `json:"family"`
@@ -2254,6 +2255,28 @@ type InterfaceTunnel struct {
 	EncapSourcePort Opt[int64] `json:"encap_source_port,omitzero"`
 	// Its destination port.
 	EncapDestinationPort Opt[int64] `json:"encap_destination_port,omitzero"`
+	// Of the extra UDP encapsulation (TUNNEL_ENCAP_FLAG_*): csum, csum6, remcsum.
+	EncapFlags []string `json:"encap_flags,omitzero"`
+	// sit: IPv6 prefix of 6rd or 6to4.
+	SixrdPrefix Opt[netip.Prefix] `json:"sixrd_prefix,omitzero"`
+	// sit: IPv4 prefix that 6rd leaves out of addresses.
+	SixrdRelayPrefix Opt[netip.Prefix] `json:"sixrd_relay_prefix,omitzero"`
+	// ERSPAN: version of the header.
+	ErspanVersion Opt[int64] `json:"erspan_version,omitzero"`
+	// ERSPAN version 1: index of the port that is mirrored.
+	ErspanIndex Opt[int64] `json:"erspan_index,omitzero"`
+	// ERSPAN version 2: ingress, egress.
+	ErspanDirection Opt[string] `json:"erspan_direction,omitzero"`
+	// ERSPAN version 2: id of the engine.
+	ErspanHardwareID Opt[int64] `json:"erspan_hardware_id,omitzero"`
+	// Geneve: TTL of the inner packet.
+	TTLInherit Opt[bool] `json:"ttl_inherit,omitzero"`
+	// Geneve: outer UDP checksums are sent over IPv4.
+	UdpChecksum Opt[bool] `json:"udp_checksum,omitzero"`
+	// Geneve: IPv6 packets are sent with a zero UDP checksum.
+	UdpZeroChecksum6Tx Opt[bool] `json:"udp_zero_checksum6_tx,omitzero"`
+	// Geneve: IPv6 packets with a zero UDP checksum are taken.
+	UdpZeroChecksum6Rx Opt[bool] `json:"udp_zero_checksum6_rx,omitzero"`
 	// Geneve network id.
 	Vni Opt[int64] `json:"vni,omitzero"`
 	// Geneve UDP destination port.
@@ -4960,13 +4983,13 @@ type Route struct {
 	Type RouteType `json:"type"`
 	// Routing table (RTA_TABLE): 254 main, 255 local, 253 default.
 	Table int64 `json:"table"`
-	// Its name, where it has one: main, local, default, a name of /etc/iproute2/rt_tables, or the VRF's.
+	// Its name, where every kernel has one for it: main, local, default.
 	TableName Opt[string] `json:"table_name,omitzero"`
 	// Who made the route (rtm_protocol): redirect, kernel, boot, static, ra, dhcp, zebra, bird, …, by the names
 	// of rt_protos; my_os_server for this daemon's own number; else the number as text.
 	Protocol string `json:"protocol"`
-	// Distance to the destination (rtm_scope): global, site, link, host, nowhere, a name of rt_scopes, else the
-	// number as text. IPv6 has global only.
+	// Distance to the destination (rtm_scope): global, site, link, host, nowhere, else the number as text. IPv6
+	// has global only.
 	Scope string `json:"scope"`
 	// Router that packets go to; of the other family too (RTA_VIA). Absent: the destination is on the link, or
 	// nexthops has it.
