@@ -2,7 +2,6 @@ package testhost
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -58,7 +57,7 @@ func NewBtrfs(t testing.TB, o BtrfsOptions) *Btrfs {
 	return b
 }
 
-// Mount mounts it, with options as mount(8) takes them behind -o.
+// Mount mounts its top level, with options as mount(8) takes them behind -o.
 func (b *Btrfs) Mount(options string) {
 	b.t.Helper()
 	for _, disk := range b.Disks {
@@ -66,6 +65,7 @@ func (b *Btrfs) Mount(options string) {
 			Command(b.t, "btrfs", "device", "scan", disk.Path)
 		}
 	}
+	options = strings.TrimSuffix("subvolid=5,"+options, ",")
 	if err := unix.Mount(b.first(), b.Path, "btrfs", 0, options); err != nil {
 		b.t.Fatalf("mount %s on %s with %q: %v", b.first(), b.Path, options, err)
 	}
@@ -110,18 +110,4 @@ func (b *Btrfs) Run(args ...string) string {
 func (b *Btrfs) Write(name string, n int64) {
 	b.t.Helper()
 	Command(b.t, "sh", "-ec", `head -c "$1" /dev/urandom >"$0"; btrfs filesystem sync "$(dirname "$0")" >/dev/null`, filepath.Join(b.Path, name), strconv.FormatInt(n, 10))
-}
-
-// Command runs a program that must succeed and returns what it printed.
-func Command(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
-	var complaint strings.Builder
-	cmd.Stderr = &complaint
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, complaint.String())
-	}
-	return string(out)
 }

@@ -1,0 +1,91 @@
+package volops
+
+import (
+	"context"
+
+	"github.com/geomind/my_os_server/internal/btrfs"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// BalanceStatus answers vol.balance_status.
+func (v *Vol) BalanceStatus(ctx context.Context, p *registry.VolBalanceStatusParams) (*registry.VolBalanceStatusResult, error) {
+	f, err := v.btrfsAt(ctx, p.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := f.Balance(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &registry.VolBalanceStatusResult{Balance: registry.BtrfsBalance{FilesystemUUID: f.uuid(), State: "none"}}
+	if b != nil {
+		r.Balance = balanceOf(b)
+		r.Balance.FilesystemUUID = f.uuid()
+	}
+	operation, _ := f.sysfs.Text(f.info.UUID, "exclusive_operation")
+	r.Balance.ExclusiveOperation = registry.NonZero(operation)
+	return r, nil
+}
+
+func balanceOf(b *btrfs.Balance) registry.BtrfsBalance {
+	return registry.BtrfsBalance{
+		State:      balanceState(b),
+		Expected:   registry.Some(clip(b.Expected)),
+		Considered: registry.Some(clip(b.Considered)),
+		Completed:  registry.Some(clip(b.Completed)),
+		Percent:    percent(b.Completed, b.Expected),
+		Force:      registry.Some(b.Force),
+		Filters: &registry.BalanceFilters{
+			Data: balanceFilter(b.Data), Metadata: balanceFilter(b.Metadata), System: balanceFilter(b.System),
+		},
+	}
+}
+
+func balanceState(b *btrfs.Balance) string {
+	switch {
+	case b.Running && b.CancelRequested:
+		return "canceling"
+	case b.Running && b.PauseRequested:
+		return "pausing"
+	case b.Running:
+		return "running"
+	}
+	return "paused"
+}
+
+// balanceFilter lists what counts of the kernel's arguments; nil for a type that is left alone.
+func balanceFilter(a *btrfs.BalanceArgs) *registry.BalanceFilter {
+	if a == nil {
+		return nil
+	}
+	f := &registry.BalanceFilter{}
+	if a.Flags.Has(btrfs.BalanceProfiles) {
+		for _, name := range a.Profiles.Profiles() {
+			f.Profiles = append(f.Profiles, registry.BtrfsProfile(name))
+		}
+	}
+	if low, high, ok := a.Usage(); ok {
+		f.UsageMin, f.UsageMax = registry.NonZero(clip(low)), registry.Some(clip(high))
+	}
+	if low, high, ok := a.Limit(); ok {
+		f.LimitMin, f.LimitMax = registry.NonZero(clip(low)), registry.Some(clip(high))
+	}
+	if a.Flags.Has(btrfs.BalanceDevice) {
+		f.Devid = registry.Some(clip(a.Device))
+	}
+	if a.Flags.Has(btrfs.BalanceDeviceRange) {
+		f.DrangeStartBytes, f.DrangeEndBytes = registry.Some(clip(a.DeviceStart)), registry.Some(clip(a.DeviceEnd))
+	}
+	if a.Flags.Has(btrfs.BalanceLogicalRange) {
+		f.VrangeStartBytes, f.VrangeEndBytes = registry.Some(clip(a.LogicalStart)), registry.Some(clip(a.LogicalEnd))
+	}
+	if a.Flags.Has(btrfs.BalanceStripesRange) {
+		f.StripesMin, f.StripesMax = registry.Some(int64(a.StripesMin)), registry.Some(int64(a.StripesMax))
+	}
+	if a.Flags.Has(btrfs.BalanceConvert) {
+		f.Convert = registry.Some(registry.BtrfsProfile(a.Target.Profile()))
+		f.Soft = registry.NonZero(a.Flags.Has(btrfs.BalanceSoft))
+	}
+	return f
+}
