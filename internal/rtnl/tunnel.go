@@ -27,11 +27,25 @@ type Tunnel struct {
 	HasProtocol   bool
 	Mark          uint32
 	EncapType     string // none, fou, gue: UDP around the tunnel
+	EncapFlags    []string
 	EncapSrcPort  uint16
 	EncapDstPort  uint16
-	VNI           uint32 // geneve
-	Port          uint16 // geneve
 	InterfaceID   uint32 // xfrm
+
+	SixRD      netip.Prefix // sit: prefix of 6rd or 6to4
+	SixRDRelay netip.Prefix // sit: prefix that 6rd leaves out of addresses
+
+	ERSPANVersion   uint8 // 0: no ERSPAN
+	ERSPANIndex     uint32
+	ERSPANDirection uint8 // 0 ingress, 1 egress
+	ERSPANHardware  uint16
+
+	VNI                uint32 // geneve, as all below
+	Port               uint16
+	TTLInherit         bool
+	UDPChecksum        bool
+	UDPZeroChecksum6Tx bool
+	UDPZeroChecksum6Rx bool
 }
 
 // The attributes of the kinds, which x/sys/unix does not have (linux/if_tunnel.h).
@@ -46,45 +60,68 @@ const (
 	iptunFlags
 	iptunProto
 	iptunPMTUDisc
-	iptunEncapType  = 15
-	iptunEncapSport = 17
-	iptunEncapDport = 18
-	iptunExternal   = 19
-	iptunFwMark     = 20
+	iptunSixRDPrefix
+	iptunSixRDRelay
+	iptunSixRDPrefixLen
+	iptunSixRDRelayLen
+	iptunEncapType
+	iptunEncapFlags
+	iptunEncapSport
+	iptunEncapDport
+	iptunExternal
+	iptunFwMark
+)
 
-	greLink       = 1
-	greIFlags     = 2
-	greOFlags     = 3
-	greIKey       = 4
-	greOKey       = 5
-	greLocal      = 6
-	greRemote     = 7
-	greTTL        = 8
-	greTOS        = 9
-	grePMTUDisc   = 10
-	greEncapLimit = 11
-	greFlowInfo   = 12
-	greFlags      = 13
-	greEncapType  = 14
-	greEncapSport = 16
-	greEncapDport = 17
-	greExternal   = 18
-	greIgnoreDF   = 19
-	greFwMark     = 20
+const (
+	greLink = iota + 1
+	greIFlags
+	greOFlags
+	greIKey
+	greOKey
+	greLocal
+	greRemote
+	greTTL
+	greTOS
+	grePMTUDisc
+	greEncapLimit
+	greFlowInfo
+	greFlags
+	greEncapType
+	greEncapFlags
+	greEncapSport
+	greEncapDport
+	greExternal
+	greIgnoreDF
+	greFwMark
+	greERSPANIndex
+	greERSPANVersion
+	greERSPANDirection
+	greERSPANHardware
+)
 
-	vtiLink   = 1
-	vtiIKey   = 2
-	vtiOKey   = 3
-	vtiLocal  = 4
-	vtiRemote = 5
-	vtiFwMark = 6
+const (
+	vtiLink = iota + 1
+	vtiIKey
+	vtiOKey
+	vtiLocal
+	vtiRemote
+	vtiFwMark
 )
 
 var (
 	ip6tnlFlags = flagNames{"ign_encap_limit", "use_orig_tclass", "use_orig_flowlabel", "mip6_dev",
 		"rcv_dscp_copy", "use_orig_fwmark", "allow_local_remote"}
-	sitFlags    = flagNames{"isatap"}
-	tunnelEncap = []string{"none", "fou", "gue", "mpls"}
+	sitFlags         = flagNames{"isatap"}
+	tunnelEncap      = []string{"none", "fou", "gue", "mpls"}
+	tunnelEncapFlags = flagNames{"csum", "csum6", "remcsum"}
+	erspanDirections = []string{"ingress", "egress"}
+)
+
+// The lower flags of an IPv6 tunnel are what it was asked to do; those above are what the kernel has
+// found out that it can.
+const (
+	ip6tnlAsked         = 1<<16 - 1
+	ip6tnlIgnEncapLimit = 1 << 0
 )
 
 // Bits of GRE_* flags, in network order (linux/if_tunnel.h).
@@ -146,6 +183,8 @@ func (t *Tunnel) iptun(a *nlsock.Attrs) {
 		t.PMTUDiscovery, t.HasPMTU = a.Uint8() != 0, true
 	case iptunEncapType:
 		t.EncapType = fromList(tunnelEncap, int(a.Uint16()))
+	case iptunEncapFlags:
+		t.EncapFlags = tunnelEncapFlags.append(nil, uint32(a.Uint16()))
 	case iptunEncapSport:
 		t.EncapSrcPort = a.BigUint16()
 	case iptunEncapDport:
@@ -158,19 +197,36 @@ func (t *Tunnel) iptun(a *nlsock.Attrs) {
 }
 
 func (t *Tunnel) sit(a *nlsock.Attrs) {
-	if a.Type() == iptunFlags {
+	switch a.Type() {
+	case iptunFlags:
 		t.Flags = sitFlags.append(t.Flags, uint32(a.Uint16()))
+	case iptunSixRDPrefix:
+		t.SixRD = netip.PrefixFrom(AddrOf(a.Bytes()), t.SixRD.Bits())
+	case iptunSixRDPrefixLen:
+		t.SixRD = netip.PrefixFrom(t.SixRD.Addr(), int(a.Uint16()))
+	case iptunSixRDRelay:
+		t.SixRDRelay = netip.PrefixFrom(AddrOf(a.Bytes()), t.SixRDRelay.Bits())
+	case iptunSixRDRelayLen:
+		t.SixRDRelay = netip.PrefixFrom(t.SixRDRelay.Addr(), int(a.Uint16()))
+	default:
+		t.iptun(a)
+	}
+}
+
+func (t *Tunnel) ip6tnl(a *nlsock.Attrs) {
+	if a.Type() == iptunFlags {
+		t.ip6Flags(a.Uint32())
 		return
 	}
 	t.iptun(a)
 }
 
-func (t *Tunnel) ip6tnl(a *nlsock.Attrs) {
-	if a.Type() == iptunFlags {
-		t.Flags = ip6tnlFlags.append(t.Flags, a.Uint32())
-		return
+// ip6Flags takes the flags, which come after the limit that one of them makes meaningless.
+func (t *Tunnel) ip6Flags(flags uint32) {
+	t.Flags = ip6tnlFlags.append(t.Flags, flags&ip6tnlAsked)
+	if flags&ip6tnlIgnEncapLimit != 0 {
+		t.EncapLimit = 0
 	}
-	t.iptun(a)
 }
 
 func (t *Tunnel) gre(a *nlsock.Attrs) {
@@ -195,6 +251,8 @@ func (t *Tunnel) gre(a *nlsock.Attrs) {
 		t.flowInfo(a)
 	case greEncapType:
 		t.EncapType = fromList(tunnelEncap, int(a.Uint16()))
+	case greEncapFlags:
+		t.EncapFlags = tunnelEncapFlags.append(nil, uint32(a.Uint16()))
 	case greEncapSport:
 		t.EncapSrcPort = a.BigUint16()
 	case greEncapDport:
@@ -222,7 +280,20 @@ func (t *Tunnel) greKeys(a *nlsock.Attrs) {
 		t.InKey = a.BigUint32()
 	case greOKey:
 		t.OutKey = a.BigUint32()
+	case greERSPANVersion:
+		t.ERSPANVersion = a.Uint8()
+	case greERSPANIndex:
+		t.ERSPANIndex = a.Uint32()
+	case greERSPANDirection:
+		t.ERSPANDirection = a.Uint8()
+	case greERSPANHardware:
+		t.ERSPANHardware = a.Uint16()
 	}
+}
+
+// ERSPANDirectionName is ingress or egress.
+func (t *Tunnel) ERSPANDirectionName() string {
+	return fromList(erspanDirections, int(t.ERSPANDirection))
 }
 
 func (t *Tunnel) greFlags(flags uint16, checksum, sequence string) {
@@ -236,7 +307,7 @@ func (t *Tunnel) greFlags(flags uint16, checksum, sequence string) {
 
 func (t *Tunnel) ip6gre(a *nlsock.Attrs) {
 	if a.Type() == greFlags {
-		t.Flags = ip6tnlFlags.append(t.Flags, a.Uint32())
+		t.ip6Flags(a.Uint32())
 		return
 	}
 	t.gre(a)
@@ -275,6 +346,14 @@ func (t *Tunnel) geneve(a *nlsock.Attrs) {
 		t.External = a.Flag()
 	case unix.IFLA_GENEVE_LABEL:
 		t.FlowLabel = a.BigUint32() & flowLabelMask
+	case unix.IFLA_GENEVE_TTL_INHERIT:
+		t.TTLInherit = a.Flag()
+	case unix.IFLA_GENEVE_UDP_CSUM:
+		t.UDPChecksum = a.Flag()
+	case unix.IFLA_GENEVE_UDP_ZERO_CSUM6_TX:
+		t.UDPZeroChecksum6Tx = a.Flag()
+	case unix.IFLA_GENEVE_UDP_ZERO_CSUM6_RX:
+		t.UDPZeroChecksum6Rx = a.Flag()
 	case unix.IFLA_GENEVE_DF:
 		t.PMTUDiscovery, t.HasPMTU = a.Uint8() == 1, true // GENEVE_DF_SET
 	}

@@ -41,6 +41,9 @@ func isTrue(v bool) registry.Opt[bool] { return when(v, v) }
 // validAddr is a, or absent where there is none.
 func validAddr(a netip.Addr) registry.Opt[netip.Addr] { return when(a.IsValid(), a) }
 
+// validPrefix is p, or absent where there is none.
+func validPrefix(p netip.Prefix) registry.Opt[netip.Prefix] { return when(p.IsValid(), p.Masked()) }
+
 // milliseconds is a number of seconds.
 func milliseconds[N integer](known bool, v N) registry.Opt[float64] {
 	return when(known, float64(v)/1000)

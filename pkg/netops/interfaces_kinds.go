@@ -172,17 +172,40 @@ func (b *interfaceRow) tunnel(l *rtnl.Link) error {
 		FlowLabel:            nonZero(t.FlowLabel),
 		Protocol:             number(t.HasProtocol, t.Protocol),
 		EncapType:            registry.NonZero(t.EncapType),
-		EncapSourcePort:      nonZero(t.EncapSrcPort),
-		EncapDestinationPort: nonZero(t.EncapDstPort),
-		Vni:                  number(l.Kind == "geneve" && !t.External, t.VNI),
-		Port:                 nonZero(t.Port),
+		SixrdPrefix:          validPrefix(t.SixRD),
+		SixrdRelayPrefix:     when(t.SixRDRelay.Bits() > 0, t.SixRDRelay.Masked()),
 		IfID:                 nonZero(t.InterfaceID),
 	}
 	if t.Mark != 0 {
 		row.Fwmark = registry.Some(strconv.FormatUint(uint64(t.Mark), 16))
 	}
+	if t.EncapType != "none" { // without one the kernel keeps defaults for it all the same
+		row.EncapSourcePort = nonZero(t.EncapSrcPort)
+		row.EncapDestinationPort = nonZero(t.EncapDstPort)
+		row.EncapFlags = t.EncapFlags
+	}
+	erspan(row, &t)
+	if l.Kind == "geneve" {
+		geneve(row, &t)
+	}
 	b.row.Tunnel = row
 	return err
+}
+
+func erspan(row *registry.InterfaceTunnel, t *rtnl.Tunnel) {
+	row.ErspanVersion = nonZero(t.ERSPANVersion)
+	row.ErspanIndex = number(t.ERSPANVersion == 1, t.ERSPANIndex)
+	row.ErspanDirection = when(t.ERSPANVersion == 2, t.ERSPANDirectionName())
+	row.ErspanHardwareID = number(t.ERSPANVersion == 2, t.ERSPANHardware)
+}
+
+func geneve(row *registry.InterfaceTunnel, t *rtnl.Tunnel) {
+	row.Vni = number(!t.External, t.VNI)
+	row.Port = registry.Some(int64(t.Port))
+	row.TTLInherit = isTrue(t.TTLInherit)
+	row.UdpChecksum = registry.Some(t.UDPChecksum)
+	row.UdpZeroChecksum6Tx = registry.Some(t.UDPZeroChecksum6Tx)
+	row.UdpZeroChecksum6Rx = registry.Some(t.UDPZeroChecksum6Rx)
 }
 
 func (b *interfaceRow) bond(data []byte) error {
