@@ -34,6 +34,7 @@ var sections = []struct {
 	{"links", benchLinks},
 	{"mounts", benchMounts},
 	{"disks", benchDisks},
+	{"subvolumes", benchSubvolumes},
 }
 
 func main() {
