@@ -9,25 +9,28 @@ import (
 )
 
 // Tags are the names that a filesystem or swap space gives itself: what UUID= and LABEL= mean.
-type Tags struct{ UUID, Label string }
+type Tags struct {
+	UUID, Label string
+	Member      string // UUID of this one device, for formats that may have several
+}
 
-// tagged is where a format keeps its tags, from the start of the device.
+// tagged is where a format keeps its tags, from the start of the device. A member of 0 is none.
 type tagged struct {
-	magic       string
-	magicAt     int64
-	uuid, label int64
-	labelSize   int
+	magic               string
+	magicAt             int64
+	uuid, label, member int64
+	labelSize           int
 }
 
 // formats are those with a UUID of 16 bytes and a label of fixed size. Swap space has its mark at the
 // end of the first page, whose size is that of the machine that made it.
 var formats = []tagged{
-	{"_BHRfS_M", 0x10040, 0x10020, 0x1012b, 256}, // btrfs: superblock at 64 KiB
-	{"XFSB", 0, 32, 108, 12},
-	{"\x53\xef", 0x438, 0x468, 0x478, 16}, // ext2, ext3, ext4: superblock at 1 KiB
-	{"SWAPSPACE2", 4096 - 10, 1036, 1052, 16},
-	{"SWAPSPACE2", 16384 - 10, 1036, 1052, 16},
-	{"SWAPSPACE2", 65536 - 10, 1036, 1052, 16},
+	{"_BHRfS_M", 0x10040, 0x10020, 0x1012b, 0x1010b, 256}, // btrfs: superblock at 64 KiB
+	{"XFSB", 0, 32, 108, 0, 12},
+	{"\x53\xef", 0x438, 0x468, 0x478, 0, 16}, // ext2, ext3, ext4: superblock at 1 KiB
+	{"SWAPSPACE2", 4096 - 10, 1036, 1052, 0, 16},
+	{"SWAPSPACE2", 16384 - 10, 1036, 1052, 0, 16},
+	{"SWAPSPACE2", 65536 - 10, 1036, 1052, 0, 16},
 }
 
 // ReadTags reads the tags of btrfs, xfs, ext, vfat and swap space; it returns none for anything else.
@@ -58,7 +61,14 @@ func (f tagged) read(r io.ReaderAt) (Tags, error) {
 		return Tags{}, err
 	}
 	label, _, _ = bytes.Cut(label, []byte{0})
-	return Tags{UUID: uuidText(uuid), Label: string(label)}, nil
+	tags := Tags{UUID: uuidText(uuid), Label: string(label)}
+	if f.member != 0 {
+		if err := readFull(r, uuid, f.member); err != nil {
+			return Tags{}, err
+		}
+		tags.Member = uuidText(uuid)
+	}
+	return tags, nil
 }
 
 // uuidText writes a UUID; one that is all zeros is none.

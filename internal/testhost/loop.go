@@ -18,6 +18,7 @@ type LoopOptions struct {
 	SectorSize uint32 // 512 where 0
 	ReadOnly   bool
 	Backing    string // name of the file below it, in a folder of its own; "disk" where empty
+	Device     string // a block device to stand on in place of a file
 	Offset     int64  // where in the file the disk begins, a multiple of the sector size
 }
 
@@ -43,8 +44,11 @@ func NewLoop(t testing.TB, o LoopOptions) *Loop {
 	if o.Backing == "" {
 		o.Backing = "disk"
 	}
-	l := &Loop{t: t, Backing: filepath.Join(t.TempDir(), o.Backing)}
-	backing := sparseFile(t, l.Backing, o.Offset+o.Size)
+	l := &Loop{t: t, Backing: o.Device}
+	if l.Backing == "" {
+		l.Backing = filepath.Join(t.TempDir(), o.Backing)
+	}
+	backing := l.openBacking(o)
 	defer unix.Close(backing)
 	for try := 0; ; try++ {
 		err := l.attach(backing, o)
@@ -60,14 +64,15 @@ func NewLoop(t testing.TB, o LoopOptions) *Loop {
 	return l
 }
 
-func sparseFile(t testing.TB, path string, size int64) (fd int) {
-	t.Helper()
-	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		err = unix.Ftruncate(fd, size)
+// openBacking opens what the disk is to stand on; a file is made, and as long as it takes.
+func (l *Loop) openBacking(o LoopOptions) (fd int) {
+	l.t.Helper()
+	fd, err := unix.Open(l.Backing, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err == nil && o.Device == "" {
+		err = unix.Ftruncate(fd, o.Offset+o.Size)
 	}
 	if err != nil {
-		t.Fatalf("backing file %q: %v", path, err)
+		l.t.Fatalf("backing %q: %v", l.Backing, err)
 	}
 	return fd
 }

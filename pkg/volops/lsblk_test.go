@@ -116,7 +116,11 @@ func compareDisk(t *testing.T, row, witness map[string]any) {
 			t.Errorf("%v: %s is %v, lsblk says %v", row["name"], m.member, got, want)
 		}
 	}
-	compareSets(t, row, "mount_points", words(witness["mountpoints"]))
+	points := words(witness["mountpoints"])
+	if ours := words(row["mount_points"]); strings.Join(points, "\n") == strings.Join(ours, "\n") {
+		points = ours // lsblk takes a line feed in a mount point for the end of it
+	}
+	compareSets(t, row, "mount_points", points)
 	var partitions []string
 	for _, c := range children(witness) {
 		if c["type"] == "part" {
@@ -180,6 +184,7 @@ func TestCapturedDisksAgainstLsblk(t *testing.T) {
 			root := testhost.Tree(t, host)
 			ours := rows(t, newVol(t, Options{Root: root}), "vol.list_disks", `{}`, "disks")
 			witness := lsblk(t, "--sysroot", root)
+			delete(witness, "loop1") // attached to nothing, for which lsblk looks at the host's own
 			for _, row := range ours {
 				w, ok := witness[row["name"].(string)]
 				if !ok {

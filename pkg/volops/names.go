@@ -1,6 +1,7 @@
 package volops
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,7 +34,7 @@ func (d *devices) resolve(name string) ([]blk.Number, error) {
 // a conflict.
 func (d *devices) resolveOne(name string) ([]blk.Number, error) {
 	list, err := d.resolve(name)
-	if err != nil || len(list) == 1 {
+	if err != nil || len(list) == 1 || d.oneFilesystem(list) {
 		return list, err
 	}
 	var names []string
@@ -42,13 +43,32 @@ func (d *devices) resolveOne(name string) ([]blk.Number, error) {
 			names = append(names, dev.name)
 		}
 	}
-	if f := d.filesystemOn(names[0]); f != nil && !slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(f.Members, n) }) {
-		return list, nil
-	}
 	return nil, &registry.ConflictError{
 		ConflictData: registry.ConflictData{Resource: "device", ID: name},
 		Message:      fmt.Sprintf("%s fits several devices: %s; name one of them by its path", name, strings.Join(names, ", ")),
 	}
+}
+
+// oneFilesystem tells whether all devices are members of one filesystem: each another one. Two that
+// are the same member are copies, made behind the filesystem's back.
+func (d *devices) oneFilesystem(list []blk.Number) bool {
+	members := make(map[string]bool)
+	var uuid string
+	for i, n := range list {
+		dev := d.get(n)
+		if dev == nil {
+			return false
+		}
+		if i == 0 {
+			uuid = dev.tags.UUID
+		}
+		member := cmp.Or(dev.tags.Member, dev.name)
+		if dev.tags.UUID != uuid || dev.tags.Member == "" && len(dev.members) == 0 || members[member] {
+			return false
+		}
+		members[member] = true
+	}
+	return true
 }
 
 func (d *devices) byPath(path string) (blk.Number, error) {
