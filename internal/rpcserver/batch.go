@@ -34,6 +34,9 @@ func (x *exchange) answerBatch() {
 	}
 	x.c.cutoff = x.batchDeadline()
 	x.send()
+	if x.broken != nil {
+		x.s.log.Debug().Stringer("peer", peerName(x.c.peer)).Err(x.broken).Msg("the answer to a batch was cut")
+	}
 }
 
 // judgeBatch looks at the batch as a whole. It must be JSON to its end before any of its members runs.

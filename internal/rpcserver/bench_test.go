@@ -151,12 +151,13 @@ func BenchmarkCost(b *testing.B) {
 	go func() { ended <- s.Serve(ctx, l) }()
 	defer func() { cancel(); <-ended }()
 	null := nullServer(b)
-	for _, method := range []string{"rpc.health", "net.status"} {
-		for _, conns := range []int{1, 16} {
-			b.Run(fmt.Sprintf("%s/conns=%d", method, conns), func(b *testing.B) {
-				compare(b, l.Addr().String(), null, conns, method)
-			})
-		}
+	for _, test := range []struct {
+		method string
+		conns  int
+	}{{"rpc.health", 1}, {"rpc.health", 32}, {"net.status", 1}, {"net.status", 16}} {
+		b.Run(fmt.Sprintf("%s/conns=%d", test.method, test.conns), func(b *testing.B) {
+			compare(b, l.Addr().String(), null, test.conns, test.method)
+		})
 	}
 }
 

@@ -12,7 +12,8 @@ func (x *exchange) call(c *call, rec *record) {
 	err := x.perform(c, rec)
 	switch {
 	case err != nil && x.onWire && !x.batch:
-		// Nothing can be answered any more.
+		// Nothing can be answered any more; what nobody expected is logged all the same.
+		x.s.wireError(err, x.facts(rec))
 		x.broken, rec.cut = err, err
 		x.buf = x.buf[:0]
 	case err != nil:

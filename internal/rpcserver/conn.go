@@ -120,6 +120,7 @@ func (c *conn) CloseWrite() error {
 // net/http refuses by itself, before a handler is asked, goes out without the text it puts behind it.
 func (c *conn) Write(p []byte) (int, error) {
 	if status := refusal(p); status != 0 {
+		c.countRefusal(status)
 		if _, err := c.push(bareAnswer(status), time.Time{}); err != nil {
 			return 0, err
 		}

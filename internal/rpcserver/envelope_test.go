@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -195,11 +194,7 @@ func FuzzBatch(f *testing.F) {
 // wireBodies are the short bodies of the conversations.
 func wireBodies(tb testing.TB) (bodies []string) {
 	tb.Helper()
-	paths, err := filepath.Glob(filepath.Join(wireFolder, "*.txt"))
-	if err != nil || len(paths) == 0 {
-		tb.Fatal(paths, err)
-	}
-	for _, path := range paths {
+	for _, path := range wireFiles(tb) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			tb.Fatal(err)

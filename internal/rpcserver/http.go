@@ -47,7 +47,7 @@ func readHeaders(h http.Header) (r headers) {
 			if r.deadline, ok = parseDeadline(values); !ok {
 				r.refuse = http.StatusBadRequest
 			}
-		case "Authorization", "Proxy-Authorization", "Cookie", "Forwarded", "Via":
+		case "Authorization", "Forwarded", "Via":
 			r.credentialed = true
 		default:
 			r.credentialed = r.credentialed || strings.HasPrefix(name, "X-")
@@ -116,10 +116,16 @@ func judgeFraming(r *http.Request) int {
 // refuse answers with a status and nothing else, and ends the connection: what is left of the request
 // must not be taken for the next one.
 func (c *conn) refuse(w http.ResponseWriter, status int) {
-	c.s.metrics.refused(status)
+	c.countRefusal(status)
 	c.allow(errorTime)
 	w.Header().Set("Connection", "close")
 	w.WriteHeader(status)
+}
+
+// countRefusal records a request that was refused with a status.
+func (c *conn) countRefusal(status int) {
+	c.s.metrics.refused(status)
+	c.s.log.Debug().Stringer("peer", peerName(c.peer)).Int("pid", c.peer.PID).Int("status", status).Msg("request refused")
 }
 
 // refuse refuses what has come so far as to be an exchange.

@@ -1,13 +1,16 @@
 package rpcserver
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/geomind/my_os_server/internal/jsonwire"
 	"github.com/geomind/my_os_server/pkg/acl"
 )
 
@@ -17,17 +20,26 @@ type pages struct {
 	metrics                     http.Handler
 }
 
-// documentInfo is what the pages take from the OpenRPC document.
+// documentInfo is what the pages take from the OpenRPC document's member info.
 type documentInfo struct {
-	Info struct {
-		Title       string `json:"title"`
-		Description string `json:"description"`
-	} `json:"info"`
+	Title       string `json:"title"`
+	Description string `json:"description"`
+}
+
+// readInfo finds the member. It reads no further: the document is long, and a start should be short.
+func readInfo(document []byte) (info documentInfo, err error) {
+	o := jsonwire.ReadObject(document)
+	for o.Next() {
+		if string(o.Name()) == "info" {
+			return info, json.Unmarshal(o.Value(), &info)
+		}
+	}
+	return info, cmp.Or(o.Err(), errors.New("has no member info"))
 }
 
 func newPages(o *Options, m *metrics) (*pages, error) {
-	var d documentInfo
-	if err := json.Unmarshal(o.Document, &d); err != nil {
+	info, err := readInfo(o.Document)
+	if err != nil {
 		return nil, fmt.Errorf("OpenRPC document: %w", err)
 	}
 	health := struct {
@@ -42,9 +54,8 @@ func newPages(o *Options, m *metrics) (*pages, error) {
 		Version     string `json:"version"`
 		Description string `json:"description"`
 		Socket      string `json:"socket"`
-	}{"openrpc", o.Service, d.Info.Title, o.Version, d.Info.Description, "rpc"}
+	}{"openrpc", o.Service, info.Title, o.Version, info.Description, "rpc"}
 	p := &pages{document: o.Document, metrics: promhttp.HandlerFor(m.gatherer, promhttp.HandlerOpts{DisableCompression: true})}
-	var err error
 	if p.health, err = json.Marshal(health); err != nil {
 		return nil, err
 	}

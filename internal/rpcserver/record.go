@@ -1,6 +1,7 @@
 package rpcserver
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -98,6 +99,6 @@ type httpLog struct{ log zerolog.Logger }
 
 // Write takes one line.
 func (l httpLog) Write(p []byte) (int, error) {
-	l.log.Debug().Str("from", "net/http").Msg(cut(p, 4<<10))
+	l.log.Warn().Str("from", "net/http").Msg(cut(bytes.TrimSpace(p), 4<<10))
 	return len(p), nil
 }

@@ -87,6 +87,7 @@ type Server struct {
 	exchanges sync.Pool // of *exchange
 	tasks     sync.Pool // of *task
 	workers   workers
+	turns     turns
 
 	reads, writes             context.Context // what the calls' contexts come from
 	cancelReads, cancelWrites context.CancelFunc
@@ -113,6 +114,7 @@ func New(o Options) (*Server, error) {
 		own:        Native(registry.Servers{RPC: &rpcMethods{document: o.Document}}),
 		verifier:   identity.NewVerifier(o.Node, time.Now(), time.Now),
 		logDropped: o.LogDropped,
+		turns:      newTurns(),
 		exchanges:  sync.Pool{New: func() any { return new(exchange) }},
 		tasks:      sync.Pool{New: func() any { return newTask() }},
 	}

@@ -124,6 +124,7 @@ func TestStreamThatFails(t *testing.T) {
 				t.Errorf("a list that broke off looks whole: %d bytes, %v", len(body), err)
 			}
 			s.log.has(t, `"code":"cut"`, broken.Error())
+			s.log.has(t, `"message":"internal error"`, broken.Error())
 		})
 	}
 }
@@ -297,5 +298,27 @@ func TestLongAnswersThatAreNotStreamed(t *testing.T) {
 		if err != nil || res.Header.Get("Content-Length") != strconv.Itoa(len(body)) || strings.Count(body, "x") != n {
 			t.Errorf("%d: %v, %d bytes, Content-Length %q", n, err, len(body), res.Header.Get("Content-Length"))
 		}
+	}
+}
+
+func TestBatchWhoseClientTakesNothing(t *testing.T) {
+	ran := make(chan string, 1000)
+	s := serve(t, Options{Deadlines: Deadlines{Stall: 200 * time.Millisecond}, Backend: backend(func(_ context.Context, m *registry.Method, params any, raw []byte, out *registry.Out) error {
+		ran <- m.Name
+		out.Buf = append(out.Buf, `"`+strings.Repeat("x", 100<<10)+`"`...)
+		return nil
+	})})
+	c := s.dial(t)
+	c.post(t, "["+strings.Repeat(request(readMethod, "")+",", 20)+request(writeMethod, writeParams)+"]")
+	s.log.has(t, "the answer to a batch was cut")
+	last := ""
+	for len(ran) > 0 {
+		last = <-ran
+	}
+	if last != writeMethod {
+		t.Errorf("the last call that ran is %s", last)
+	}
+	if _, _, err := c.answer(t); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the answer ended with %v", err)
 	}
 }

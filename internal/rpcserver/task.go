@@ -31,6 +31,7 @@ type task struct {
 	abandoned bool      // nobody waits any more
 	x         *exchange // whose answer it is; reached by the worker under mu, while the task is not abandoned
 	failed    error     // why the wire took no more
+	turn      bool      // a turn is taken
 }
 
 func newTask() *task {
@@ -124,6 +125,7 @@ func (t *task) await(ctx context.Context, grace time.Duration) (err error, came 
 	}
 	t.mu.Lock()
 	t.abandoned = !t.finished
+	t.giveTurn()
 	t.mu.Unlock()
 	if !t.abandoned {
 		return <-t.done, true
@@ -140,6 +142,7 @@ func (t *task) perform() error {
 func (t *task) finish(err error) {
 	t.mu.Lock()
 	t.finished = !t.abandoned
+	t.giveTurn()
 	t.mu.Unlock()
 	if t.finished {
 		t.done <- err
@@ -158,9 +161,20 @@ func (t *task) write(p []byte) error {
 		return context.DeadlineExceeded
 	}
 	if t.failed == nil {
-		t.failed = t.x.pass(p)
+		t.giveTurn()
+		if t.failed = t.x.pass(p); t.failed == nil {
+			t.turn = t.s.turns.take()
+		}
 	}
 	return t.failed
+}
+
+// giveTurn gives the turn back where there is one. t.mu is held.
+func (t *task) giveTurn() {
+	if t.turn {
+		t.s.turns.give()
+		t.turn = false
+	}
 }
 
 // pass puts a part of a streamed result on the wire.

@@ -48,7 +48,7 @@ type wireTurn struct {
 	sent, came []string // lines of the file
 }
 
-func readWireFile(t *testing.T, path string) *wireFile {
+func readWireFile(t testing.TB, path string) *wireFile {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -111,7 +111,7 @@ func (f *wireFile) write(t *testing.T, path string) {
 }
 
 // unfold makes the bytes of lines that begin with mark.
-func unfold(t *testing.T, lines []string, mark byte) string {
+func unfold(t testing.TB, lines []string, mark byte) string {
 	t.Helper()
 	var head, body []string
 	var raw strings.Builder
@@ -193,12 +193,8 @@ func normalize(answer string) string {
 // TestWire holds the conversations of testdata/wire with a server, byte by byte. With -update it writes
 // down what the server says instead of comparing it.
 func TestWire(t *testing.T) {
-	paths, err := filepath.Glob(filepath.Join(wireFolder, "*.txt"))
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no conversations in %s: %v", wireFolder, err)
-	}
 	total := 0
-	for _, path := range paths {
+	for _, path := range wireFiles(t) {
 		f := readWireFile(t, path)
 		total += len(f.cases)
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
@@ -218,6 +214,16 @@ func TestWire(t *testing.T) {
 	if total < 80 {
 		t.Errorf("%d conversations, and there must be 80", total)
 	}
+}
+
+// wireFiles are the paths of the conversations.
+func wireFiles(tb testing.TB) []string {
+	tb.Helper()
+	paths, err := filepath.Glob(filepath.Join(wireFolder, "*.txt"))
+	if err != nil || len(paths) == 0 {
+		tb.Fatalf("no conversations in %s: %v", wireFolder, err)
+	}
+	return paths
 }
 
 // hold holds the conversation.
