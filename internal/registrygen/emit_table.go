@@ -1,15 +1,15 @@
 package registrygen
 
-// emitTable writes the rows of the table and the index by name.
+// emitTable writes the rows of the table.
 func emitTable(p *printer, d *document) {
 	p.comment("TableVersion is the version of the table: info.version of the specification.")
 	p.line("const TableVersion = %q\n", d.version)
 	p.comment("TableTitle is the name of the service: info.title of the specification.")
 	p.line("const TableTitle = %q\n", d.title)
 	p.line("var methods = []*Method{")
-	for i, m := range d.methods {
+	for _, m := range d.methods {
 		p.line("{")
-		p.line("Name: %q, Index: %d, Right: Right%s, Effect: Effect%s, Since: %q,", m.name, i, capital(m.right), capital(m.effect), m.since)
+		p.line("Name: %q, Right: Right%s, Effect: Effect%s, Since: %q,", m.name, capital(m.right), capital(m.effect), m.since)
 		if m.stream != "" {
 			p.line("Stream: true,")
 		}
@@ -20,11 +20,6 @@ func emitTable(p *printer, d *document) {
 		p.line("decode: decodeParams[%s],", m.paramsType())
 		p.line("call: call%s,", goName(m.name))
 		p.line("},")
-	}
-	p.line("}\n")
-	p.line("var byName = map[string]*Method{")
-	for i, m := range d.methods {
-		p.line("%q: methods[%d],", m.name, i)
 	}
 	p.line("}")
 }

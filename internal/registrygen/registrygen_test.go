@@ -118,7 +118,7 @@ func TestWhatComesOut(t *testing.T) {
 		{"servers_gen.go", "the servers", "type Servers struct {\n\tRPC RPCServer\n\tNet NetServer\n}"},
 		{"errors_gen.go", "an error", "func (e *OSError) RPCCode() int { return CodeOsError }"},
 		{"errors_gen.go", "a kind", "KindOsError       = \"os_error\""},
-		{"table_gen.go", "the columns of a write", "Name: \"net.vm.create_tap\", Index: 1, Right: RightAdmin, Effect: EffectDestroy, Since: \"0.2.0\","},
+		{"table_gen.go", "the columns of a write", "Name: \"net.vm.create_tap\", Right: RightAdmin, Effect: EffectDestroy, Since: \"0.2.0\","},
 		{"table_gen.go", "the columns of a read", "Stream:  true,\n\t\tExposes: true,"},
 		{"table_gen.go", "the version", "const TableVersion = \"0.2.0\""},
 	} {

@@ -140,7 +140,7 @@ func (d *decoder) unknown(name []byte, members []Param) {
 	for i := range members {
 		names[i] = members[i].Name
 	}
-	d.fault("must be one of " + strings.Join(names, ", "))
+	d.fault("must not be given: known here are " + strings.Join(names, ", "))
 }
 
 // syntax notes that the params are not JSON, which they are where they come out of a valid request.

@@ -194,11 +194,11 @@ func TestFaults(t *testing.T) {
 		{`x`, ": must be JSON: byte 0: 'x' stands where a value must be\n"},
 		{`{"name":"a",}`, ": must be JSON: byte 12: '}' stands where a member's name must be\n"},
 		// Members.
-		{`{"name":"a","Name":"b"}`, "Name: must be one of name, count, size, any, share, up, family, via, dst, own, at, code, tags, hops, map, hop\n"},
+		{`{"name":"a","Name":"b"}`, "Name: must not be given: known here are name, count, size, any, share, up, family, via, dst, own, at, code, tags, hops, map, hop\n"},
 		{`{"name":"a","name":"a"}`, "name: must be given once\n"},
 		{`{"name":null}`, "name: must be a string, not null\n"},
 		{`{"name":"a","count":null}`, "count: must be an integer from 1 to 65535, not null\n"},
-		{`{"name":"a","` + strings.Repeat("é", 40) + `":1}`, strings.Repeat("é", 32) + "…: must be one of name, count, size, any, share, up, family, via, dst, own, at, code, tags, hops, map, hop\n"},
+		{`{"name":"a","` + strings.Repeat("é", 40) + `":1}`, strings.Repeat("é", 32) + "…: must not be given: known here are name, count, size, any, share, up, family, via, dst, own, at, code, tags, hops, map, hop\n"},
 		// Strings.
 		{`{"name":7}`, "name: must be a string, not 7\n"},
 		{`{"name":["a"]}`, "name: must be a string, not an array\n"},
@@ -236,7 +236,7 @@ func TestFaults(t *testing.T) {
 		{`{"name":"a","hops":[7]}`, "hops[0]: must be an object, not 7\n"},
 		{`{"name":"a","hop":[]}`, "hop: must be an object, not an array\n"},
 		{`{"name":"a","hop":{"via":"::1","next":{"via":"::1","next":{"via":1}}}}`, "hop.next.next.via: must be a string, not 1\n"},
-		{`{"name":"a","hop":{"via":"::1","gateway":1}}`, "hop.gateway: must be one of via, weight, next\n"},
+		{`{"name":"a","hop":{"via":"::1","gateway":1}}`, "hop.gateway: must not be given: known here are via, weight, next\n"},
 		{`{"name":"a","map":7}`, "map: must be an object, not 7\n"},
 		{`{"name":"a","map":{"x":10}}`, "map.x: must be an integer from 0 to 9, not 10\n"},
 		{`{"name":"a","map":{"x":1,"x":1}}`, "map.x: must be given once\n"},
@@ -244,7 +244,7 @@ func TestFaults(t *testing.T) {
 		{`{"count":0,"up":"x","extra":1,"hops":[{"via":"x"},{"weight":0}],"count":1}`,
 			"count: must be an integer from 1 to 65535, not 0\n" +
 				`up: must be a boolean, not "x"` + "\n" +
-				"extra: must be one of name, count, size, any, share, up, family, via, dst, own, at, code, tags, hops, map, hop\n" +
+				"extra: must not be given: known here are name, count, size, any, share, up, family, via, dst, own, at, code, tags, hops, map, hop\n" +
 				`hops[0].via: must be an IPv4 or IPv6 address, not "x"` + "\n" +
 				"hops[1].weight: must be an integer from 1 to 255, not 0\nhops[1].via: must be given\n" +
 				"count: must be given once\nname: must be given\n"},

@@ -93,6 +93,18 @@ type Method struct {
 // changed.
 func Document() []byte { return api.Document }
 
+// byName finds the rows, which the specification's order numbers.
+var byName = index(methods)
+
+func index(rows []*Method) map[string]*Method {
+	found := make(map[string]*Method, len(rows))
+	for i, m := range rows {
+		m.Index = i
+		found[m.Name] = m
+	}
+	return found
+}
+
 // All lists every method in the order of the specification. The slice must not be changed.
 func All() []*Method { return methods }
 

@@ -56,14 +56,16 @@ func specification(t testing.TB) (d document) {
 	return d
 }
 
-// The numbers of methods that this release's table promises.
+// The table promises so many methods of each namespace; more may come, none may go.
 func TestTheTableIsComplete(t *testing.T) {
 	got := map[string]int{}
 	for _, m := range registry.All() {
 		got[m.Namespace()]++
 	}
-	if diff := cmp.Diff(map[string]int{"rpc": 2, "net": 41, "vol": 31}, got); diff != "" {
-		t.Error(diff)
+	for namespace, promised := range map[string]int{"rpc": 2, "net": 41, "vol": 31} {
+		if got[namespace] < promised {
+			t.Errorf("%s: %d methods, %d are promised", namespace, got[namespace], promised)
+		}
 	}
 }
 
