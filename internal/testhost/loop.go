@@ -19,6 +19,7 @@ type LoopOptions struct {
 	ReadOnly   bool
 	Backing    string // name of the file below it, in a folder of its own; "disk" where empty
 	Device     string // a block device to stand on in place of a file
+	NoPartscan bool   // for a disk whose reads must not be awaited when it is attached
 	Offset     int64  // where in the file the disk begins, a multiple of the sector size
 }
 
@@ -94,7 +95,10 @@ func (l *Loop) attach(backing int, o LoopOptions) error {
 	// Autoclear: detached at the last close, ours for one. Partscan: without it the nodes of
 	// partitions would outlive the disk.
 	config := unix.LoopConfig{Fd: uint32(backing), Size: o.SectorSize}
-	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_PARTSCAN
+	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
+	if !o.NoPartscan {
+		config.Info.Flags |= unix.LO_FLAGS_PARTSCAN
+	}
 	if o.ReadOnly {
 		config.Info.Flags |= unix.LO_FLAGS_READ_ONLY
 	}

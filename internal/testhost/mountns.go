@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// mountNSVariable tells a child of MountNS which test it is to run.
-const mountNSVariable = "TESTHOST_MOUNT_NAMESPACE"
+// childVariable tells a child which test it is to run.
+const childVariable = "TESTHOST_CHILD"
 
 // MountNS runs the test that calls it in a child process with a mount namespace of its own, whose
 // mounts neither reach the host nor outlive the child, however that ends. It returns true in the child;
@@ -26,20 +26,34 @@ const mountNSVariable = "TESTHOST_MOUNT_NAMESPACE"
 // It is for top-level tests, as their first statement. It needs CAP_SYS_ADMIN; see Root.
 func MountNS(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(mountNSVariable) == t.Name() {
+	// With Unshareflags the Go runtime makes every mount private in the child before it starts.
+	return inChild(t, "in a mount namespace of its own", &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS})
+}
+
+// Nobody runs the test that calls it in a child process as the user nobody (65534), without any
+// capability. It is to be used as MountNS is.
+func Nobody(t *testing.T) bool {
+	t.Helper()
+	return inChild(t, "as nobody", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}})
+}
+
+// inChild runs the calling test in a child; true is returned in the child itself.
+func inChild(t *testing.T, where string, attributes *syscall.SysProcAttr) bool {
+	t.Helper()
+	if os.Getenv(childVariable) == t.Name() {
 		return true
 	}
 	Root(t)
 	if strings.Contains(t.Name(), "/") {
-		t.Fatal("MountNS: called by a subtest; call it in the test itself")
+		t.Fatal("called by a subtest; call it in the test itself")
 	}
 	cmd := exec.Command("/proc/self/exe", childArguments(t.Name())...)
-	cmd.Env = append(os.Environ(), mountNSVariable+"="+t.Name())
-	// With Unshareflags the Go runtime makes every mount private in the child before it starts.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.Env = append(os.Environ(), childVariable+"="+t.Name())
+	attributes.Pdeathsig = syscall.SIGKILL
+	cmd.SysProcAttr = attributes
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
-		t.Errorf("in a mount namespace of its own: %v", err)
+		t.Errorf("%s: %v", where, err)
 	}
 	return false
 }

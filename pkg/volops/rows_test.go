@@ -1,0 +1,81 @@
+package volops
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// TestInOrder: whatever is ready at once and however long the rest takes, all rows come in their order,
+// and no more than width are made at a time.
+func TestInOrder(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		delays := rapid.SliceOfN(rapid.IntRange(-3, 20), 0, 60).Draw(rt, "delays") // below 0: ready at once
+		width := rapid.IntRange(1, 8).Draw(rt, "width")
+		synctest.Test(t, func(t *testing.T) {
+			var running atomic.Int32
+			var got []int
+			err := inOrder(len(delays), width, func(i int) (int, bool) {
+				return i, delays[i] < 0
+			}, func(i int) int {
+				if n := running.Add(1); n > int32(width) {
+					t.Errorf("%d at a time, width %d", n, width)
+				}
+				defer running.Add(-1)
+				time.Sleep(time.Duration(delays[i]) * time.Millisecond)
+				return i
+			}, func(i, row int) error {
+				if i != row {
+					t.Errorf("row %d sent as %d", row, i)
+				}
+				got = append(got, row)
+				return nil
+			})
+			if err != nil || len(got) != len(delays) || !slices.IsSorted(got) {
+				t.Errorf("%v, %v", got, err)
+			}
+		})
+	})
+}
+
+func never(int) (int, bool) { return 0, false }
+
+func same(i int) int { return i }
+
+func TestInOrderEndsWithTheFirstError(t *testing.T) {
+	broken := errors.New("broken")
+	sent := 0
+	err := inOrder(100, 4, never, same, func(i, _ int) error {
+		sent++
+		if i == 7 {
+			return broken
+		}
+		return nil
+	})
+	if err != broken || sent != 8 {
+		t.Errorf("%v after %d rows", err, sent)
+	}
+}
+
+func TestInOrderPassesPanicsOn(t *testing.T) {
+	defer func() {
+		text := fmt.Sprint(recover())
+		if !strings.Contains(text, "row 3") || !strings.Contains(text, "rows_test.go") {
+			t.Errorf("recovered %s", text)
+		}
+	}()
+	_ = inOrder(10, 4, never, func(i int) int {
+		if i == 3 {
+			panic("row 3")
+		}
+		return i
+	}, func(int, int) error { return nil })
+	t.Error("no panic")
+}
