@@ -146,6 +146,19 @@ func TestHandlerOutlivesItsConnection(t *testing.T) {
 	s.settled(t)
 }
 
+func TestHandlerThatPanicsAfterItsCall(t *testing.T) {
+	release := make(chan struct{})
+	s := serve(t, Options{Backend: backend(func(context.Context, *registry.Method, any, []byte, *registry.Out) error {
+		<-release
+		panic("too late")
+	})})
+	c := s.dial(t)
+	c.call(t, request(readMethod, ""), "X-Deadline-Ms: 50")
+	close(release)
+	s.log.has(t, `"level":"error"`, "too late", "stack", "TestHandlerThatPanicsAfterItsCall")
+	c.call(t, request("rpc.health", ""))
+}
+
 func TestBatchHasOneDeadline(t *testing.T) {
 	s := serve(t, Options{Backend: backend(obedient)})
 	start := time.Now()

@@ -41,7 +41,7 @@ const (
 // errNotBegun ends a call whose time was up before it began.
 var errNotBegun = fmt.Errorf("not begun: %w", context.DeadlineExceeded)
 
-// errTimeouts are errors that say that time is up, apart from context.DeadlineExceeded.
+// isTimeout tells whether an error says that time is up, in other words than context.DeadlineExceeded.
 func isTimeout(err error) bool {
 	var n net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &n) && n.Timeout()

@@ -151,6 +151,9 @@ func (t *task) finish(err error) {
 	t.s.ledger.settle(t.share)
 	t.s.metrics.abandoned.Add(-1)
 	t.s.log.Warn().Str("method", t.method.Name).AnErr("error", err).Msg("a handler came back after its call had ended")
+	if err != nil {
+		t.s.wireError(err, &facts{method: t.method}) // logs what nobody expected
+	}
 }
 
 // write puts a part of the result on the wire. The first part makes the answer a stream.
