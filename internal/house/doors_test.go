@@ -32,6 +32,8 @@ var doors = map[string][]string{
 	"internal/nlsock":   {}, // sockets and attributes, under every codec of a netlink family
 	"internal/rtnl":     {"internal/nlsock"},
 	"internal/ct":       {"internal/nlsock"},
+	"internal/nft":      {"internal/nlsock"},
+	"internal/hostexec": {},
 	"internal/sysctl":   {},
 	"internal/hostinfo": {},
 	"internal/mount":    {},
@@ -39,7 +41,7 @@ var doors = map[string][]string{
 	"internal/hang":     {},
 	"internal/btrfs":    {},
 	"internal/probe":    {},
-	"pkg/netops":        {"pkg/registry", "internal/rtnl", "internal/ct", "internal/sysctl", "internal/hostinfo"},
+	"pkg/netops":        {"pkg/registry", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo"},
 	"pkg/volops":        {"pkg/registry", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/probe"},
 
 	"internal/daemon":         {"api", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock"},
