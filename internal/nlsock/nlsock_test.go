@@ -6,9 +6,12 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 // A dump of links is what every process may ask of every kernel; the tests here need no more.
@@ -102,9 +105,14 @@ func TestKernelErrorKeepsItsWords(t *testing.T) {
 	}
 }
 
-// TestEarlyStopOfAShortDump: the rest is read away. See package rtnl's tests for that of a long one.
+// TestEarlyStopOfAShortDump: the rest is read away. See package rtnl's tests for that of a long one. The
+// host's own links may be many; a new namespace has the loopback alone.
 func TestEarlyStopOfAShortDump(t *testing.T) {
-	c := dialRoute(t)
+	c, err := Dial(unix.NETLINK_ROUTE, testhost.NewNetNS(t).FD())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
 	links := 0
 	for range c.Dump(t.Context(), linkDump(c)) {
 		links++
@@ -253,4 +261,39 @@ func TestPoolKeepsFew(t *testing.T) {
 	if len(p.idle) != 0 {
 		t.Error("a closed pool keeps sockets")
 	}
+}
+
+// fakeSocket stands in where only time matters: in a bubble of synctest nothing may wait for a kernel.
+type fakeSocket struct{ closed bool }
+
+func (*fakeSocket) Reusable() bool { return true }
+
+func (s *fakeSocket) Close() error {
+	s.closed = true
+	return nil
+}
+
+func TestPoolForgetsWhatNobodyTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPool(func() (*fakeSocket, error) { return new(fakeSocket), nil })
+		hot, _ := p.Get()
+		cold, _ := p.Get()
+		p.Put(cold)
+		p.Put(hot)
+		for range 4 { // the one that is taken again and again stays
+			time.Sleep(idleTime / 2)
+			again, _ := p.Get()
+			if again != hot {
+				t.Fatal("the socket that was put back last was not the first to be taken")
+			}
+			p.Put(again)
+		}
+		if hot.closed || !cold.closed {
+			t.Errorf("in use closed: %v, unused closed: %v", hot.closed, cold.closed)
+		}
+		time.Sleep(3 * idleTime)
+		if !hot.closed || len(p.idle) != 0 || p.timer != nil {
+			t.Errorf("long after: closed %v, %d idle, timer %v", hot.closed, len(p.idle), p.timer)
+		}
+	})
 }
