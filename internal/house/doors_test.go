@@ -40,9 +40,9 @@ var doors = map[string][]string{
 	"internal/blk":      {},
 	"internal/hang":     {},
 	"internal/btrfs":    {},
-	"internal/probe":    {},
+	"internal/ondisk":   {},
 	"pkg/netops":        {"pkg/registry", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo"},
-	"pkg/volops":        {"pkg/registry", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/probe"},
+	"pkg/volops":        {"pkg/registry", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/ondisk"},
 
 	"internal/daemon":         {"api", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock"},
 	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "internal/daemon", "internal/rpcserver"},
