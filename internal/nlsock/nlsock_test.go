@@ -282,6 +282,7 @@ func TestPoolForgetsWhatNobodyTakes(t *testing.T) {
 		p.Put(hot)
 		for range 4 { // the one that is taken again and again stays
 			time.Sleep(idleTime / 2)
+			synctest.Wait()
 			again, _ := p.Get()
 			if again != hot {
 				t.Fatal("the socket that was put back last was not the first to be taken")
@@ -292,6 +293,7 @@ func TestPoolForgetsWhatNobodyTakes(t *testing.T) {
 			t.Errorf("in use closed: %v, unused closed: %v", hot.closed, cold.closed)
 		}
 		time.Sleep(3 * idleTime)
+		synctest.Wait()
 		if !hot.closed || len(p.idle) != 0 || p.timer != nil {
 			t.Errorf("long after: closed %v, %d idle, timer %v", hot.closed, len(p.idle), p.timer)
 		}
