@@ -182,3 +182,27 @@ func compareGolden(t *testing.T, sort string, decode func([]byte) (any, error)) 
 		}
 	}
 }
+
+// BenchmarkDecode decodes captured messages: what a row costs without the kernel.
+func BenchmarkDecode(b *testing.B) {
+	links := captured(b, "links")["testdata/host6.18-links.hex"]
+	routes := captured(b, "routes")["testdata/host6.18-routes.hex"]
+	b.Run("link", func(b *testing.B) {
+		var l Link
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if err := l.decode(links[i%len(links)]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("route", func(b *testing.B) {
+		var r Route
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if err := r.decode(routes[i%len(routes)]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -166,10 +166,6 @@ func TestNames(t *testing.T) {
 	for got, want := range map[string]string{
 		ProtocolName(16):                   "dhcp",
 		ProtocolName(250):                  "250",
-		TableName(254):                     "main",
-		TableName(255):                     "local",
-		TableName(253):                     "default",
-		TableName(7) + "-":                 "-",
 		ScopeName(0):                       "global",
 		ScopeName(254):                     "host",
 		ScopeName(99):                      "99",

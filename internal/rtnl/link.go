@@ -76,6 +76,7 @@ type Link struct {
 	NumStats int // how many of Stats this kernel has
 
 	attrs attrSet
+	walk  nlsock.Attrs // kept here because what linkFields calls would make it garbage for each row
 	last  linkTexts
 }
 
@@ -156,15 +157,14 @@ func (l *Link) decode(b []byte) error {
 		VFs:      l.VFs[:0],
 		last:     l.last,
 	}
-	a := nlsock.Attributes(b[unix.SizeofIfInfomsg:])
-	for a.Next() {
+	l.walk = nlsock.Attributes(b[unix.SizeofIfInfomsg:])
+	for a := &l.walk; a.Next(); {
 		l.attrs.add(a.Type())
-		if l.size(&a) || l.state(&a) || l.text(&a) {
-			continue
-		}
-		if err := l.nested(&a); err != nil {
+		if typ := int(a.Type()); typ < len(linkFields) && linkFields[typ] != nil {
+			linkFields[typ](l, a)
+		} else if err := l.nested(a); err != nil {
 			return err
 		}
 	}
-	return a.Err()
+	return l.walk.Err()
 }

@@ -12,109 +12,48 @@ const (
 	iflaGROIPv4MaxSize = 64
 )
 
-// size takes the attributes that count or bound something.
-func (l *Link) size(a *nlsock.Attrs) bool {
-	switch a.Type() {
-	case unix.IFLA_MTU:
-		l.MTU = a.Uint32()
-	case unix.IFLA_MIN_MTU:
-		l.MinMTU = a.Uint32()
-	case unix.IFLA_MAX_MTU:
-		l.MaxMTU = a.Uint32()
-	case unix.IFLA_TXQLEN:
-		l.TxQueueLen = a.Uint32()
-	case unix.IFLA_GROUP:
-		l.Group = a.Uint32()
-	case unix.IFLA_NUM_TX_QUEUES:
-		l.NumTxQueues = a.Uint32()
-	case unix.IFLA_NUM_RX_QUEUES:
-		l.NumRxQueues = a.Uint32()
-	case unix.IFLA_PROMISCUITY:
-		l.Promiscuity = a.Uint32()
-	case unix.IFLA_ALLMULTI:
-		l.AllMulti = a.Uint32()
-	case unix.IFLA_GSO_MAX_SEGS:
-		l.GSOMaxSegs = a.Uint32()
-	case unix.IFLA_GSO_MAX_SIZE:
-		l.GSOMaxSize = a.Uint32()
-	case iflaGSOIPv4MaxSize:
-		l.GSOIPv4MaxSize = a.Uint32()
-	case unix.IFLA_GRO_MAX_SIZE:
-		l.GROMaxSize = a.Uint32()
-	case iflaGROIPv4MaxSize:
-		l.GROIPv4MaxSize = a.Uint32()
-	case unix.IFLA_TSO_MAX_SEGS:
-		l.TSOMaxSegs = a.Uint32()
-	case unix.IFLA_TSO_MAX_SIZE:
-		l.TSOMaxSize = a.Uint32()
-	case unix.IFLA_NUM_VF:
-		l.NumVF = a.Uint32()
-	default:
-		return false
-	}
-	return true
-}
-
-// state takes the attributes that say how the link does and what it is tied to.
-func (l *Link) state(a *nlsock.Attrs) bool {
-	switch a.Type() {
-	case unix.IFLA_OPERSTATE:
-		l.OperState = a.Uint8()
-	case unix.IFLA_LINKMODE:
-		l.LinkMode = a.Uint8()
-	case unix.IFLA_CARRIER:
-		l.Carrier = a.Uint8() != 0
-	case unix.IFLA_CARRIER_CHANGES:
-		l.CarrierChanges = a.Uint32()
-	case unix.IFLA_CARRIER_UP_COUNT:
-		l.CarrierUpCount = a.Uint32()
-	case unix.IFLA_CARRIER_DOWN_COUNT:
-		l.CarrierDownCount = a.Uint32()
-	case unix.IFLA_PROTO_DOWN:
-		l.ProtoDown = a.Uint8() != 0
-	case unix.IFLA_MASTER:
-		l.Master = int(a.Int32())
-	case unix.IFLA_LINK:
-		l.Link = int(a.Int32())
-	case unix.IFLA_LINK_NETNSID:
-		l.LinkNetNSID = int(a.Int32())
-	case unix.IFLA_STATS64:
-		l.NumStats = l.Stats.decode(a.Bytes())
-	default:
-		return false
-	}
-	return true
-}
-
-// text takes names and addresses.
-func (l *Link) text(a *nlsock.Attrs) bool {
-	switch a.Type() {
-	case unix.IFLA_IFNAME:
-		l.Name = a.String()
-	case unix.IFLA_IFALIAS:
-		l.Alias = a.String()
-	case unix.IFLA_QDISC:
-		l.Qdisc = nlsock.Reuse(&l.last.qdisc, a.Bytes())
-	case unix.IFLA_PARENT_DEV_NAME:
-		l.ParentDev = a.String()
-	case unix.IFLA_PARENT_DEV_BUS_NAME:
-		l.ParentBus = nlsock.Reuse(&l.last.parentBus, a.Bytes())
-	case unix.IFLA_PHYS_PORT_NAME:
-		l.PhysPortName = a.String()
-	case unix.IFLA_ADDRESS:
-		l.HardwareAddr = a.Bytes()
-	case unix.IFLA_BROADCAST:
-		l.BroadcastAddr = a.Bytes()
-	case unix.IFLA_PERM_ADDRESS:
-		l.PermanentAddr = a.Bytes()
-	case unix.IFLA_PHYS_PORT_ID:
-		l.PhysPortID = a.Bytes()
-	case unix.IFLA_PHYS_SWITCH_ID:
-		l.PhysSwitchID = a.Bytes()
-	default:
-		return false
-	}
-	return true
+// linkFields says which attribute goes into which field, by the attribute's number. (As a table because
+// a link has some fifty attributes, each of which a switch of that size would look for step by step.)
+var linkFields = [...]func(*Link, *nlsock.Attrs){
+	unix.IFLA_MTU:                 func(l *Link, a *nlsock.Attrs) { l.MTU = a.Uint32() },
+	unix.IFLA_MIN_MTU:             func(l *Link, a *nlsock.Attrs) { l.MinMTU = a.Uint32() },
+	unix.IFLA_MAX_MTU:             func(l *Link, a *nlsock.Attrs) { l.MaxMTU = a.Uint32() },
+	unix.IFLA_TXQLEN:              func(l *Link, a *nlsock.Attrs) { l.TxQueueLen = a.Uint32() },
+	unix.IFLA_GROUP:               func(l *Link, a *nlsock.Attrs) { l.Group = a.Uint32() },
+	unix.IFLA_NUM_TX_QUEUES:       func(l *Link, a *nlsock.Attrs) { l.NumTxQueues = a.Uint32() },
+	unix.IFLA_NUM_RX_QUEUES:       func(l *Link, a *nlsock.Attrs) { l.NumRxQueues = a.Uint32() },
+	unix.IFLA_PROMISCUITY:         func(l *Link, a *nlsock.Attrs) { l.Promiscuity = a.Uint32() },
+	unix.IFLA_ALLMULTI:            func(l *Link, a *nlsock.Attrs) { l.AllMulti = a.Uint32() },
+	unix.IFLA_GSO_MAX_SEGS:        func(l *Link, a *nlsock.Attrs) { l.GSOMaxSegs = a.Uint32() },
+	unix.IFLA_GSO_MAX_SIZE:        func(l *Link, a *nlsock.Attrs) { l.GSOMaxSize = a.Uint32() },
+	iflaGSOIPv4MaxSize:            func(l *Link, a *nlsock.Attrs) { l.GSOIPv4MaxSize = a.Uint32() },
+	unix.IFLA_GRO_MAX_SIZE:        func(l *Link, a *nlsock.Attrs) { l.GROMaxSize = a.Uint32() },
+	iflaGROIPv4MaxSize:            func(l *Link, a *nlsock.Attrs) { l.GROIPv4MaxSize = a.Uint32() },
+	unix.IFLA_TSO_MAX_SEGS:        func(l *Link, a *nlsock.Attrs) { l.TSOMaxSegs = a.Uint32() },
+	unix.IFLA_TSO_MAX_SIZE:        func(l *Link, a *nlsock.Attrs) { l.TSOMaxSize = a.Uint32() },
+	unix.IFLA_NUM_VF:              func(l *Link, a *nlsock.Attrs) { l.NumVF = a.Uint32() },
+	unix.IFLA_OPERSTATE:           func(l *Link, a *nlsock.Attrs) { l.OperState = a.Uint8() },
+	unix.IFLA_LINKMODE:            func(l *Link, a *nlsock.Attrs) { l.LinkMode = a.Uint8() },
+	unix.IFLA_CARRIER:             func(l *Link, a *nlsock.Attrs) { l.Carrier = a.Uint8() != 0 },
+	unix.IFLA_CARRIER_CHANGES:     func(l *Link, a *nlsock.Attrs) { l.CarrierChanges = a.Uint32() },
+	unix.IFLA_CARRIER_UP_COUNT:    func(l *Link, a *nlsock.Attrs) { l.CarrierUpCount = a.Uint32() },
+	unix.IFLA_CARRIER_DOWN_COUNT:  func(l *Link, a *nlsock.Attrs) { l.CarrierDownCount = a.Uint32() },
+	unix.IFLA_PROTO_DOWN:          func(l *Link, a *nlsock.Attrs) { l.ProtoDown = a.Uint8() != 0 },
+	unix.IFLA_MASTER:              func(l *Link, a *nlsock.Attrs) { l.Master = int(a.Int32()) },
+	unix.IFLA_LINK:                func(l *Link, a *nlsock.Attrs) { l.Link = int(a.Int32()) },
+	unix.IFLA_LINK_NETNSID:        func(l *Link, a *nlsock.Attrs) { l.LinkNetNSID = int(a.Int32()) },
+	unix.IFLA_STATS64:             func(l *Link, a *nlsock.Attrs) { l.NumStats = l.Stats.decode(a.Bytes()) },
+	unix.IFLA_IFNAME:              func(l *Link, a *nlsock.Attrs) { l.Name = a.String() },
+	unix.IFLA_IFALIAS:             func(l *Link, a *nlsock.Attrs) { l.Alias = a.String() },
+	unix.IFLA_QDISC:               func(l *Link, a *nlsock.Attrs) { l.Qdisc = nlsock.Reuse(&l.last.qdisc, a.Bytes()) },
+	unix.IFLA_PARENT_DEV_NAME:     func(l *Link, a *nlsock.Attrs) { l.ParentDev = a.String() },
+	unix.IFLA_PARENT_DEV_BUS_NAME: func(l *Link, a *nlsock.Attrs) { l.ParentBus = nlsock.Reuse(&l.last.parentBus, a.Bytes()) },
+	unix.IFLA_PHYS_PORT_NAME:      func(l *Link, a *nlsock.Attrs) { l.PhysPortName = a.String() },
+	unix.IFLA_ADDRESS:             func(l *Link, a *nlsock.Attrs) { l.HardwareAddr = a.Bytes() },
+	unix.IFLA_BROADCAST:           func(l *Link, a *nlsock.Attrs) { l.BroadcastAddr = a.Bytes() },
+	unix.IFLA_PERM_ADDRESS:        func(l *Link, a *nlsock.Attrs) { l.PermanentAddr = a.Bytes() },
+	unix.IFLA_PHYS_PORT_ID:        func(l *Link, a *nlsock.Attrs) { l.PhysPortID = a.Bytes() },
+	unix.IFLA_PHYS_SWITCH_ID:      func(l *Link, a *nlsock.Attrs) { l.PhysSwitchID = a.Bytes() },
 }
 
 // nested takes the attributes that hold attributes.

@@ -1,54 +1,40 @@
 package rtnl
 
 import (
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// routeProtocols are the names of RTPROT_* (linux/rtnetlink.h), as in iproute2's rt_protos.
-var routeProtocols = map[uint8]string{
+// routeProtocols are the names of RTPROT_* (linux/rtnetlink.h), as in iproute2's rt_protos. The others
+// are called by their number.
+var routeProtocols = numbered(map[uint8]string{
 	0: "unspec", 1: "redirect", 2: "kernel", 3: "boot", 4: "static",
 	8: "gated", 9: "ra", 10: "mrt", 11: "zebra", 12: "bird", 13: "dnrouted", 14: "xorp", 15: "ntk",
 	16: "dhcp", 17: "mrouted", 18: "keepalived", 42: "babel", 99: "openr",
 	186: "bgp", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp",
-}
+})
 
-var routeProtocolNumbers = inverse(routeProtocols)
-
-func inverse(names map[uint8]string) map[string]uint8 {
-	numbers := make(map[string]uint8, len(names))
-	for n, name := range names {
-		numbers[name] = n
+// numbered makes a list of all names out of those that are words: every route of a dump asks for one.
+func numbered(words map[uint8]string) *[256]string {
+	var names [256]string
+	for n := range names {
+		names[n] = nameOrNumber(words[uint8(n)], n)
 	}
-	return numbers
+	return &names
 }
 
 // ProtocolName is the name of a route's protocol, or its number as text.
-func ProtocolName(protocol uint8) string {
-	return nameOrNumber(routeProtocols[protocol], int(protocol))
-}
+func ProtocolName(protocol uint8) string { return routeProtocols[protocol] }
 
 // ParseProtocol is the inverse of ProtocolName; numbers go up to 255.
 func ParseProtocol(s string) (uint8, bool) {
-	if n, ok := routeProtocolNumbers[s]; ok {
-		return n, true
+	if i := slices.Index(routeProtocols[:], s); i >= 0 {
+		return uint8(i), true
 	}
 	n, err := strconv.ParseUint(s, 10, 8)
 	return uint8(n), err == nil
-}
-
-// TableName is the name of one of the three tables that every kernel has, "" for another.
-func TableName(table uint32) string {
-	switch table {
-	case unix.RT_TABLE_MAIN:
-		return "main"
-	case unix.RT_TABLE_LOCAL:
-		return "local"
-	case unix.RT_TABLE_DEFAULT:
-		return "default"
-	}
-	return ""
 }
 
 // ScopeName is the name of RT_SCOPE_*, of routes and addresses, or the number as text.

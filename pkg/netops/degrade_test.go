@@ -86,11 +86,18 @@ func TestWithoutCapabilities(t *testing.T) {
 	n := netIn(t, "")
 	testhost.WithoutCapabilities(t, func() {
 		for _, method := range []string{"net.status", "net.interfaces", "net.routes", "net.sysctl"} {
-			if _, err := call(t, n, method, object{}); err != nil {
+			result, err := call(t, n, method, object{})
+			if err != nil {
 				t.Errorf("%s: %v", method, err)
+			}
+			if method == "net.status" && !slices.Contains(unavailableIn(result), "net.conntrack <nil> CAP_NET_ADMIN") {
+				t.Errorf("unavailable: %v", unavailableIn(result))
 			}
 		}
 	})
+	if list := unavailableIn(mustCall(t, n, "net.status", object{})); len(list) != 0 {
+		t.Errorf("unavailable with every capability: %v", list)
+	}
 }
 
 // inSandbox tells a child of TestSandbox that it is one.

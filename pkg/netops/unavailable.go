@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/hostinfo"
 	"github.com/geomind/my_os_server/internal/sysctl"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -17,12 +20,9 @@ func (n *Net) unavailable() []registry.UnavailableMethod {
 			continue
 		}
 		for _, method := range p.methods {
-			list = append(list, registry.UnavailableMethod{
-				Method:  method,
-				Kind:    registry.UnavailableKindUnsupported,
-				Reason:  registry.Some(p.reason),
-				Missing: registry.Some(p.missing),
-			})
+			lacking := p.lacking
+			lacking.Method = method
+			list = append(list, lacking)
 		}
 	}
 	if n.options.Unavailable != nil {
@@ -35,24 +35,41 @@ func (n *Net) unavailable() []registry.UnavailableMethod {
 // probe looks for the ground that some methods stand on.
 type probe struct {
 	methods []string
-	reason  registry.UnsupportedReason
-	missing string
+	lacking registry.UnavailableMethod // what is said of each where it does not work
 	works   func(*Net) bool
 }
 
 var probes = []probe{
 	{
 		methods: []string{"net.interfaces", "net.routes"},
-		reason:  registry.UnsupportedReasonKernel,
-		missing: "rtnetlink with strict checking (Linux 4.20)",
+		lacking: unsupported(registry.UnsupportedReasonKernel, "rtnetlink with strict checking (Linux 4.20)"),
 		works:   (*Net).hasRtnetlink,
 	},
 	{
 		methods: []string{"net.sysctl"},
-		reason:  registry.UnsupportedReasonPlatform,
-		missing: sysctlRoot,
+		lacking: unsupported(registry.UnsupportedReasonPlatform, sysctlRoot),
 		works:   (*Net).hasSysctl,
 	},
+	{
+		methods: []string{"net.conntrack"},
+		lacking: noPrivilege("CAP_NET_ADMIN"),
+		works:   func(*Net) bool { return hostinfo.EffectiveCapabilities().Has(unix.CAP_NET_ADMIN) },
+	},
+}
+
+func unsupported(reason registry.UnsupportedReason, missing string) registry.UnavailableMethod {
+	return registry.UnavailableMethod{
+		Kind:    registry.UnavailableKindUnsupported,
+		Reason:  registry.Some(reason),
+		Missing: registry.Some(missing),
+	}
+}
+
+func noPrivilege(capability string) registry.UnavailableMethod {
+	return registry.UnavailableMethod{
+		Kind:    registry.UnavailableKindNoPrivilege,
+		Missing: registry.Some(capability),
+	}
 }
 
 func (n *Net) hasRtnetlink() bool {

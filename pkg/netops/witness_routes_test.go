@@ -86,9 +86,7 @@ func routeOf(t *testing.T, r object, family string, index map[string]any, locked
 	o["family"] = map[string]string{"-4": "ipv4", "-6": "ipv6"}[family]
 	o["dst"] = prefixOf(r["dst"].(string), family)
 	table, known := tables[r["table"]]
-	if known {
-		o["table_name"] = map[float64]string{253: "default", 254: "main", 255: "local"}[table]
-	} else {
+	if !known {
 		table = numberOf(t, r["table"].(string))
 	}
 	o["table"] = table

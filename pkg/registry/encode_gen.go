@@ -8653,10 +8653,6 @@ func (v *Route) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendString(b, string(v.Type))
 	b = append(b, `,"table":`...)
 	b = jsonwire.AppendInt(b, v.Table)
-	if v.TableName.set {
-		b = append(b, `,"table_name":`...)
-		b = jsonwire.AppendString(b, v.TableName.value)
-	}
 	b = append(b, `,"protocol":`...)
 	b = jsonwire.AppendString(b, v.Protocol)
 	b = append(b, `,"scope":`...)

@@ -2726,7 +2726,7 @@ type Mount struct {
 
 // MountPropagation: How mounts below this one spread to other mount namespaces (mount_namespaces(7)).
 type MountPropagation struct {
-	// private, shared, slave, slave,shared or unbindable, as findmnt names it.
+	// private, shared, slave, slave,shared or unbindable.
 	Type string `json:"type"`
 	// Peer group that this mount belongs to.
 	Shared Opt[int64] `json:"shared,omitzero"`
@@ -4983,8 +4983,6 @@ type Route struct {
 	Type RouteType `json:"type"`
 	// Routing table (RTA_TABLE): 254 main, 255 local, 253 default.
 	Table int64 `json:"table"`
-	// Its name, where every kernel has one for it: main, local, default.
-	TableName Opt[string] `json:"table_name,omitzero"`
 	// Who made the route (rtm_protocol): redirect, kernel, boot, static, ra, dhcp, zebra, bird, …, by the names
 	// of rt_protos; my_os_server for this daemon's own number; else the number as text.
 	Protocol string `json:"protocol"`
