@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,12 +265,12 @@ func TestPoolKeepsFew(t *testing.T) {
 }
 
 // fakeSocket stands in where only time matters: in a bubble of synctest nothing may wait for a kernel.
-type fakeSocket struct{ closed bool }
+type fakeSocket struct{ closed atomic.Bool }
 
 func (*fakeSocket) Reusable() bool { return true }
 
 func (s *fakeSocket) Close() error {
-	s.closed = true
+	s.closed.Store(true)
 	return nil
 }
 
@@ -289,13 +290,13 @@ func TestPoolForgetsWhatNobodyTakes(t *testing.T) {
 			}
 			p.Put(again)
 		}
-		if hot.closed || !cold.closed {
-			t.Errorf("in use closed: %v, unused closed: %v", hot.closed, cold.closed)
+		if hot.closed.Load() || !cold.closed.Load() {
+			t.Errorf("in use closed: %v, unused closed: %v", hot.closed.Load(), cold.closed.Load())
 		}
 		time.Sleep(3 * idleTime)
 		synctest.Wait()
-		if !hot.closed || len(p.idle) != 0 || p.timer != nil {
-			t.Errorf("long after: closed %v, %d idle, timer %v", hot.closed, len(p.idle), p.timer)
+		if !hot.closed.Load() || len(p.idle) != 0 || p.timer != nil {
+			t.Errorf("long after: closed %v, %d idle, timer %v", hot.closed.Load(), len(p.idle), p.timer)
 		}
 	})
 }
