@@ -188,6 +188,8 @@ func TestText(t *testing.T) {
 		{"ports that would be a prefix", Set{KeyType: 13, KeyLen: 2, Flags: SetInterval}, []byte{0, 0}, []byte{0, 255}, "0-255"},
 		{"mark", Set{KeyType: 19, KeyLen: 4}, host(16), nil, "0x00000010"},
 		{"mark of an interval", Set{KeyType: 19, KeyLen: 4, Flags: SetInterval}, []byte{0, 0, 0, 16}, []byte{0, 0, 0, 18}, "0x00000010-0x00000012"},
+		{"marks that are a prefix", Set{KeyType: 19, KeyLen: 4, Flags: SetInterval}, []byte{0, 0, 0, 4}, []byte{0, 0, 0, 5}, "0x00000004/31"},
+		{"protocols", Set{KeyType: 12, KeyLen: 1, Flags: SetInterval}, []byte{4}, []byte{6}, "4-6"},
 		{"protocol", Set{KeyType: 12, KeyLen: 1}, []byte{6}, nil, "tcp"},
 		{"nameless protocol", Set{KeyType: 12, KeyLen: 1}, []byte{200}, nil, ""},
 		{"interface", Set{KeyType: 41, KeyLen: 16}, ifname("eth0"), nil, `"eth0"`},

@@ -146,19 +146,22 @@ func (l Layout) Text(value, end []byte) (string, bool) {
 
 func (l Layout) word(typ uint32, from, to []byte) (string, bool) {
 	first, ok := l.single(typ, from)
-	if !ok || to == nil || bytes.Equal(from, to) {
+	if to == nil || bytes.Equal(from, to) || !ok && typ != typeProto {
 		return first, ok
 	}
 	if bits, ok := prefixLength(from, to); ok {
 		switch typ {
-		case typeIPv4, typeIPv6:
+		case typeIPv4, typeIPv6, typeMark:
 			return first + "/" + strconv.Itoa(bits), true
 		case typeIfname:
 			return `"` + string(from[:bits/8]) + `*"`, bits%8 == 0 && bytes.IndexByte(from[:bits/8], 0) < 0
 		}
 	}
-	if typ == typeIfname {
+	switch typ {
+	case typeIfname:
 		return "", false
+	case typeProto:
+		return fmt.Sprintf("%d-%d", l.number(from, true), l.number(to, true)), true // no names in ranges
 	}
 	last, ok := l.single(typ, to)
 	return first + "-" + last, ok

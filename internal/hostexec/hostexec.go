@@ -1,0 +1,158 @@
+// Package hostexec runs the few programs of the host that have a fact which nothing else has. It is the
+// only package that starts processes.
+//
+// What may run is a closed list; each is looked for in fixed folders, never along $PATH, and started
+// without a shell, with arguments that no other program interprets, nothing on its standard input, a
+// fixed environment (LC_ALL=C), in a process group of its own that is killed as a whole when the
+// context ends. What it prints is bounded.
+//
+// The package interprets no output, and tries nothing twice.
+package hostexec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Program is one of the programs that may run.
+type Program struct {
+	name, pkg string
+}
+
+// The programs, with their Debian packages.
+var (
+	Nft = Program{"nft", "nftables"}
+)
+
+// Name is the program's name.
+func (p Program) Name() string { return p.name }
+
+// folders is where programs are looked for.
+var folders = []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+const (
+	timeout     = time.Minute     // where the context has no earlier deadline
+	outputLimit = 64 << 20        // bytes that a program may print
+	stderrTail  = 2 << 10         // bytes of its complaints that are kept
+	killDelay   = 5 * time.Second // after which a child that does not die is left behind
+)
+
+// ToolMissing is a program that the host does not have.
+type ToolMissing struct {
+	Tool    string
+	Package string // the Debian package that has it
+}
+
+// Error names the tool and its package.
+func (e *ToolMissing) Error() string {
+	return fmt.Sprintf("run %s: not installed (Debian package %s)", e.Tool, e.Package)
+}
+
+// Exit is a program that ended with another status than 0.
+type Exit struct {
+	Tool   string
+	Code   int    // -1: by a signal
+	Stderr string // the end of what it complained
+}
+
+// Error is the tool's complaint.
+func (e *Exit) Error() string {
+	return fmt.Sprintf("run %s: exit status %d: %s", e.Tool, e.Code, e.Stderr)
+}
+
+var (
+	// ErrOutput is a program that printed more than is taken.
+	ErrOutput = errors.New("output exceeds the limit")
+	// ErrLeftBehind is a program that did not end when it was killed.
+	ErrLeftBehind = errors.New("process does not end, left behind")
+)
+
+// Run runs a program to its end and returns what it printed. Errors are *ToolMissing, *Exit, the
+// context's, ErrOutput and ErrLeftBehind. The program runs in the network namespace of the calling
+// thread.
+func Run(ctx context.Context, p Program, args ...string) ([]byte, error) {
+	path, err := find(p)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	stdout, stderr := &bounded{limit: outputLimit, full: cancel}, &tail{}
+	cmd := command(ctx, path, args)
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	err = cmd.Run()
+	switch {
+	case stdout.exceeded:
+		return nil, fmt.Errorf("run %s: %w", p.name, ErrOutput)
+	case errors.Is(err, exec.ErrWaitDelay):
+		return nil, fmt.Errorf("run %s: %w", p.name, ErrLeftBehind)
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("run %s: %w", p.name, ctx.Err())
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil, &Exit{Tool: p.name, Code: exit.ExitCode(), Stderr: strings.TrimSpace(string(stderr.b))}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", p.name, err)
+	}
+	return stdout.b.Bytes(), nil
+}
+
+func command(ctx context.Context, path string, args []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Dir = "/"
+	cmd.Env = []string{"LC_ALL=C", "PATH=" + strings.Join(folders, ":")}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = killDelay
+	return cmd
+}
+
+// find looks for an executable file in the folders.
+func find(p Program) (string, error) {
+	for _, folder := range folders {
+		path := filepath.Join(folder, p.name)
+		info, err := os.Stat(path)
+		if err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", &ToolMissing{Tool: p.name, Package: p.pkg}
+}
+
+// bounded keeps what is written to it, and ends the program where that is too much.
+type bounded struct {
+	b        bytes.Buffer
+	limit    int
+	full     func()
+	exceeded bool
+}
+
+func (w *bounded) Write(p []byte) (int, error) {
+	if w.b.Len()+len(p) > w.limit {
+		w.exceeded = true
+		w.full()
+		return 0, ErrOutput
+	}
+	return w.b.Write(p)
+}
+
+// tail keeps the end of what is written to it.
+type tail struct{ b []byte }
+
+func (w *tail) Write(p []byte) (int, error) {
+	w.b = append(w.b, p...)
+	if over := len(w.b) - stderrTail; over > 0 {
+		w.b = append(w.b[:0], w.b[over:]...)
+	}
+	return len(p), nil
+}
