@@ -2,9 +2,9 @@
 // them means, on top of libraries that speak to the kernel. One file, or a few of one prefix, holds
 // one object: status, interfaces, routes, sysctl.
 //
-// It knows no message of the kernel byte by byte and no text of a tool, starts no process, decides
-// nothing about who may call, and keeps nothing between calls but idle sockets. Where the kernel has no
-// answer a member is absent; nothing is guessed.
+// It knows no message of the kernel byte by byte and no text of a tool, starts no process but through
+// internal/hostexec, decides nothing about who may call, and keeps nothing between calls but idle
+// sockets. Where the kernel has no answer a member is absent; nothing is guessed.
 package netops
 
 import (
@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/ct"
+	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -46,6 +47,7 @@ type Net struct {
 	netns      *os.File // nil: the process' own
 	sockets    *rtnl.Pool
 	conntracks *ct.Pool
+	filters    *nft.Pool
 	unbuilt    []registry.UnavailableMethod
 }
 
@@ -64,6 +66,7 @@ func New(o Options) (*Net, error) {
 	}
 	n.sockets = rtnl.NewPool(netns)
 	n.conntracks = ct.NewPool(netns)
+	n.filters = nft.NewPool(netns)
 	n.unbuilt = n.unbuiltMethods()
 	return n, nil
 }
@@ -72,6 +75,7 @@ func New(o Options) (*Net, error) {
 func (n *Net) Close() error {
 	n.sockets.Close()
 	n.conntracks.Close()
+	n.filters.Close()
 	if n.netns != nil {
 		return n.netns.Close()
 	}

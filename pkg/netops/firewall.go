@@ -1,0 +1,183 @@
+package netops
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// The table that the daemon keeps its own rules in.
+const (
+	ownTableFamily = unix.NFPROTO_INET
+	ownTable       = "my_os_server"
+)
+
+// Firewall handles net.firewall: what nf_tables has, dump by dump, each thing sent as it comes.
+func (n *Net) Firewall(ctx context.Context, p *registry.NetFirewallParams, rows *registry.Stream[registry.NftItem]) (*registry.NetFirewallEnd, error) {
+	if p.Tag.IsSet() {
+		return nil, nil // no rule of ours is registered yet, so none has a tag
+	}
+	d := firewallDump{net: n, out: limitedTo(rows, p.Limit), filter: firewallFilter(p)}
+	if err := d.open(ctx); err != nil {
+		if errors.Is(err, nft.ErrNoTables) {
+			return nil, unlessEnough(d.xtables())
+		}
+		return nil, err
+	}
+	defer d.close()
+	if p.Text.Or(false) {
+		texts, err := n.ruleTexts(ctx, d.filter.Family)
+		if err != nil {
+			return nil, err
+		}
+		d.row.texts = texts
+	}
+	end := &registry.NetFirewallEnd{}
+	consistent, err := consistently(rows, func() (bool, error) { return d.run(ctx, end) })
+	end.Consistent = consistent
+	return end, err
+}
+
+func firewallFilter(p *registry.NetFirewallParams) nft.Filter {
+	f := nft.Filter{Table: p.Table.Or("")}
+	if family, ok := p.Family.Get(); ok {
+		f.Family = nftFamilies[family]
+	}
+	return f
+}
+
+var nftFamilies = map[registry.NftFamily]uint8{
+	registry.NftFamilyInet:   unix.NFPROTO_INET,
+	registry.NftFamilyIp:     unix.NFPROTO_IPV4,
+	registry.NftFamilyIp6:    unix.NFPROTO_IPV6,
+	registry.NftFamilyArp:    unix.NFPROTO_ARP,
+	registry.NftFamilyBridge: unix.NFPROTO_BRIDGE,
+	registry.NftFamilyNetdev: unix.NFPROTO_NETDEV,
+}
+
+// firewallDump sends a ruleset. Sets are listed on one socket and their elements on the other, so that
+// nothing has to be kept between them.
+type firewallDump struct {
+	net    *Net
+	out    limited[registry.NftItem]
+	filter nft.Filter
+	row    firewallRow
+
+	conn, inner *nft.Conn
+}
+
+// open gets the sockets and asks whether there is a ruleset to be read at all.
+func (d *firewallDump) open(ctx context.Context) (err error) {
+	if d.conn, err = d.net.filters.Get(); err != nil {
+		return err
+	}
+	if d.inner, err = d.net.filters.Get(); err != nil {
+		d.net.filters.Put(d.conn)
+		return err
+	}
+	if _, err = d.conn.Generation(ctx); err != nil {
+		d.close()
+	}
+	return err
+}
+
+func (d *firewallDump) close() {
+	d.net.filters.Put(d.conn)
+	d.net.filters.Put(d.inner)
+}
+
+// run sends everything once. The dumps belong together where the ruleset's generation is the same at
+// the end as at the start.
+func (d *firewallDump) run(ctx context.Context, end *registry.NetFirewallEnd) (interrupted bool, err error) {
+	generation, err := d.conn.Generation(ctx)
+	if err != nil {
+		return false, err
+	}
+	end.Generation = registry.Some(int64(generation))
+	for _, part := range []func(context.Context) (bool, error){d.tables, d.chains, d.flowtables, d.objects, d.sets, d.rules} {
+		flagged, err := part(ctx)
+		interrupted = interrupted || flagged
+		if err != nil {
+			return interrupted, unlessEnough(err)
+		}
+	}
+	if err := d.xtables(); err != nil {
+		return interrupted, unlessEnough(err)
+	}
+	after, err := d.conn.Generation(ctx)
+	return interrupted || after != generation, err
+}
+
+func (d *firewallDump) tables(ctx context.Context) (bool, error) {
+	return sendItems(d, d.conn.Tables(ctx, d.filter), func(t *nft.Table) registry.NftItem {
+		return registry.NftItem{Table: d.row.table(t)}
+	})
+}
+
+func (d *firewallDump) chains(ctx context.Context) (bool, error) {
+	return sendItems(d, d.conn.Chains(ctx, d.filter), func(c *nft.Chain) registry.NftItem {
+		return registry.NftItem{Chain: d.row.chain(c)}
+	})
+}
+
+func (d *firewallDump) flowtables(ctx context.Context) (bool, error) {
+	return sendItems(d, d.conn.Flowtables(ctx, d.filter), func(t *nft.Flowtable) registry.NftItem {
+		return registry.NftItem{Flowtable: d.row.flowtable(t)}
+	})
+}
+
+func (d *firewallDump) objects(ctx context.Context) (bool, error) {
+	return sendItems(d, d.conn.Objects(ctx, d.filter), func(o *nft.Object) registry.NftItem {
+		return registry.NftItem{Object: d.row.object(o)}
+	})
+}
+
+func (d *firewallDump) rules(ctx context.Context) (bool, error) {
+	return sendItems(d, d.conn.Rules(ctx, d.filter), func(r *nft.Rule) registry.NftItem {
+		return registry.NftItem{Rule: d.row.rule(r)}
+	})
+}
+
+// sets sends each set with its elements behind it.
+func (d *firewallDump) sets(ctx context.Context) (interrupted bool, err error) {
+	flagged, err := each(d.conn.Sets(ctx, d.filter), func(s *nft.Set) error {
+		if err := d.out.send(&registry.NftItem{Set: d.row.setOf(s)}); err != nil {
+			return err
+		}
+		within, err := d.elements(ctx, s)
+		interrupted = interrupted || within
+		return err
+	})
+	return interrupted || flagged, err
+}
+
+// elementsAtOnce is how many elements go into one item: more would be memory for nothing.
+const elementsAtOnce = 64
+
+func (d *firewallDump) elements(ctx context.Context, s *nft.Set) (interrupted bool, err error) {
+	chunk := d.row.elementsOf(s)
+	interrupted, err = each(d.inner.Elements(ctx, s.Ref()), func(e *nft.Element) error {
+		chunk.add(e)
+		if len(chunk.list.Elements) < elementsAtOnce {
+			return nil
+		}
+		return chunk.send(d.out)
+	})
+	if err == nil && len(chunk.list.Elements) > 0 {
+		err = chunk.send(d.out)
+	}
+	return interrupted, err
+}
+
+// sendItems sends every row of a dump.
+func sendItems[Row any](d *firewallDump, rows iter.Seq2[*Row, error], item func(*Row) registry.NftItem) (bool, error) {
+	return each(rows, func(row *Row) error {
+		it := item(row)
+		return d.out.send(&it)
+	})
+}
