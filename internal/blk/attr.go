@@ -141,6 +141,16 @@ func (d dir) list(name string) []string {
 	return list
 }
 
+// folders is how many folders a folder below holds. Sysfs counts them as links; a filesystem that does
+// not (a captured tree may lie on one) has them listed.
+func (d dir) folders(name string) int64 {
+	var st unix.Stat_t
+	if err := unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Nlink >= 2 {
+		return int64(st.Nlink) - 2
+	}
+	return int64(len(d.list(name)))
+}
+
 // retry repeats a system call that a signal broke off.
 func retry(f func() (int, error)) (int, error) {
 	for {

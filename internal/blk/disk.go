@@ -38,7 +38,7 @@ func (s *Sysfs) Disk(name string) (*Disk, error) {
 	switch k.Kind {
 	case "loop":
 		k.Type = k.Kind
-		k.Loop = readLoop(d)
+		k.Loop = s.readLoop(d, name)
 	case "dm":
 		readMapper(d, k)
 	case "md":
@@ -65,7 +65,7 @@ func (s *Sysfs) top(d dir, k *Disk, files []string) {
 		case name == "slaves" && stacked(k.Kind):
 			k.Slaves = sortedNames(d.list(name))
 		case name == "mq":
-			k.HardwareQueues = known(int64(len(d.list(name))))
+			k.HardwareQueues = known(d.folders(name))
 		case isPartition(fileName(k.Name), name):
 			k.Partitions = append(k.Partitions, readPartition(d, name))
 		}
@@ -139,7 +139,7 @@ func readQueue(d dir) (q Queue) {
 	q.WriteCache = d.text("write_cache")
 	q.DiscardGranularity = d.number("discard_granularity")
 	q.DiscardMax = d.number("discard_max_bytes")
-	q.DiscardZeroesData = d.flag("discard_zeroes_data")
+	q.DiscardZeroesData = known(false) // discard_zeroes_data is a constant since Linux 4.12
 	q.WriteSameMax = d.number("write_same_max_bytes")
 	q.WriteZeroesMax = d.number("write_zeroes_max_bytes")
 	if q.Zoned = d.text("zoned"); q.Zoned != "" && q.Zoned != "none" {
@@ -176,23 +176,24 @@ func schedulers(list string) (current string, all []string) {
 }
 
 // readLoop is nil for a loop device that is attached to nothing: its folder is not there then.
-func readLoop(d dir) *Loop {
+func (s *Sysfs) readLoop(d dir, name string) *Loop {
+	file := s.LoopBacking(name)
+	if file == "" {
+		return nil
+	}
 	d, ok := d.sub("loop")
 	if !ok {
 		return nil
 	}
 	defer d.close()
-	raw, ok := d.read("backing_file")
-	if !ok {
-		return nil
+	return &Loop{
+		BackingFile: file,
+		Offset:      d.number("offset"),
+		SizeLimit:   d.number("sizelimit"),
+		Autoclear:   d.flag("autoclear"),
+		Partscan:    d.flag("partscan"),
+		DirectIO:    d.flag("dio"),
 	}
-	l := &Loop{BackingFile: string(raw)} // not trimmed: blanks belong to the name
-	l.Offset = d.number("offset")
-	l.SizeLimit = d.number("sizelimit")
-	l.Autoclear = d.flag("autoclear")
-	l.Partscan = d.flag("partscan")
-	l.DirectIO = d.flag("dio")
-	return l
 }
 
 // readMapper takes what device mapper tells. The part of the UUID before the hyphen is the owner's

@@ -27,6 +27,7 @@ type Sysfs struct {
 
 	buffers sync.Pool
 	chains  sync.Map // device folder -> subsystems from there up
+	backing sync.Map // loop device -> the file that it stands on
 }
 
 // Open opens sysfs and udev's records below root, which is empty for the host itself. Where there is
@@ -109,12 +110,18 @@ func (s *Sysfs) Number(name string) (Number, error) {
 	return n, nil
 }
 
-// LoopBacking is the file that a loop device stands on; empty where it stands on none.
+// LoopBacking is the file that a loop device stands on; empty where it stands on none. What it finds
+// is what Disk says later.
 func (s *Sysfs) LoopBacking(name string) string {
+	if file, ok := s.backing.Load(name); ok {
+		return file.(string)
+	}
 	buf := s.buffers.Get().(*[attrSize]byte)
 	defer s.buffers.Put(buf)
-	file, _ := dir{s.block, buf}.read(fileName(name) + "/loop/backing_file")
-	return string(file)
+	raw, _ := dir{s.block, buf}.read(fileName(name) + "/loop/backing_file")
+	file := string(raw) // not trimmed: blanks belong to the name
+	s.backing.Store(name, file)
+	return file
 }
 
 // isPartition tells whether a folder below a disk's is that of a partition: the disk's name with a

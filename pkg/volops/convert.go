@@ -2,6 +2,7 @@ package volops
 
 import (
 	"fmt"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -38,7 +39,7 @@ func orEmpty(list []string) []string {
 }
 
 // hexNumber writes a number that is a name, without leading zeros.
-func hexNumber(v uint64) string { return fmt.Sprintf("%x", v) }
+func hexNumber(v uint64) string { return strconv.FormatUint(v, 16) }
 
 // errnoName is the name of an error number: EIO.
 func errnoName(errno unix.Errno) string {

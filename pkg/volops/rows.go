@@ -42,10 +42,8 @@ var errEnough = errors.New("limit reached")
 func inOrder[T any](n, width int, now func(i int) (T, bool), later func(i int) T, send func(i int, row T) error) error {
 	w := window[T]{send: send, pending: make([]<-chan made[T], 0, width)}
 	for i := range n {
-		if len(w.pending) == width {
-			if err := w.next(); err != nil {
-				return err
-			}
+		if err := w.drain(width - 1); err != nil {
+			return err
 		}
 		row, ok := now(i)
 		if ok && len(w.pending) == 0 {
@@ -62,12 +60,7 @@ func inOrder[T any](n, width int, now func(i int) (T, bool), later func(i int) T
 		}
 		w.pending = append(w.pending, c)
 	}
-	for len(w.pending) > 0 {
-		if err := w.next(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return w.drain(0)
 }
 
 // window holds the rows that are on their way, oldest first.
@@ -83,14 +76,27 @@ type made[T any] struct {
 	panicked string // what it panicked with, and where
 }
 
-// next waits for the oldest row and sends it.
-func (w *window[T]) next() error {
-	m := <-w.pending[0]
-	w.pending = append(w.pending[:0], w.pending[1:]...)
-	if m.panicked != "" {
-		panic(m.panicked)
+// drain sends the rows that are ready, and waits for the oldest until no more than most are pending.
+func (w *window[T]) drain(most int) error {
+	for len(w.pending) > 0 {
+		var m made[T]
+		select {
+		case m = <-w.pending[0]:
+		default:
+			if len(w.pending) <= most {
+				return nil
+			}
+			m = <-w.pending[0]
+		}
+		w.pending = append(w.pending[:0], w.pending[1:]...)
+		if m.panicked != "" {
+			panic(m.panicked)
+		}
+		if err := w.deliver(m.row); err != nil {
+			return err
+		}
 	}
-	return w.deliver(m.row)
+	return nil
 }
 
 func (w *window[T]) deliver(row T) error {

@@ -3,7 +3,6 @@ package volops
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"math/bits"
 	"os"
@@ -242,7 +241,7 @@ func usage(st *unix.Statfs_t) *registry.VolUsage {
 		unit = uint64(st.Bsize)
 	}
 	u := &registry.VolUsage{
-		Magic:             fmt.Sprintf("%x", uint32(st.Type)),
+		Magic:             hexNumber(uint64(uint32(st.Type))),
 		BlockSizeBytes:    clip(uint64(st.Bsize)),
 		FragmentSizeBytes: clip(unit),
 		TotalBytes:        product(st.Blocks, unit),
@@ -258,7 +257,7 @@ func usage(st *unix.Statfs_t) *registry.VolUsage {
 		u.InodesUsed = registry.Some(clip(st.Files - min(st.Ffree, st.Files)))
 	}
 	if id := uint64(uint32(st.Fsid.Val[0]))<<32 | uint64(uint32(st.Fsid.Val[1])); id != 0 {
-		u.Fsid = registry.Some(fmt.Sprintf("%x", id))
+		u.Fsid = registry.Some(hexNumber(id))
 	}
 	return u
 }
