@@ -32,6 +32,8 @@ var sections = []struct {
 	{"small", benchSmallCalls},
 	{"routes", benchRoutes},
 	{"links", benchLinks},
+	{"conntrack", benchConntrack},
+	{"firewall", benchFirewall},
 	{"mounts", benchMounts},
 	{"disks", benchDisks},
 	{"subvolumes", benchSubvolumes},
