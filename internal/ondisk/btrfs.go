@@ -89,6 +89,7 @@ func checkBtrfs(b []byte) bool {
 }
 
 // btrfsFeature is a bit of a superblock and its file in sysfs (BTRFS_FEAT_ATTR in fs/btrfs/sysfs.c).
+// Newer kernels do not show mixed_backref and big_metadata any more, which every filesystem has.
 type btrfsFeature struct {
 	bit  uint64
 	name string
@@ -97,8 +98,8 @@ type btrfsFeature struct {
 var (
 	btrfsROCompat = []btrfsFeature{{1 << 0, "free_space_tree"}, {1 << 2, "verity"}, {1 << 3, "block_group_tree"}}
 	btrfsIncompat = []btrfsFeature{
-		{1 << 0, "mixed_backref"}, {1 << 1, "default_subvol"}, {1 << 2, "mixed_groups"}, {1 << 3, "compress_lzo"},
-		{1 << 4, "compress_zstd"}, {1 << 5, "big_metadata"}, {1 << 6, "extended_iref"}, {1 << 7, "raid56"},
+		{1 << 1, "default_subvol"}, {1 << 2, "mixed_groups"}, {1 << 3, "compress_lzo"},
+		{1 << 4, "compress_zstd"}, {1 << 6, "extended_iref"}, {1 << 7, "raid56"},
 		{1 << 8, "skinny_metadata"}, {1 << 9, "no_holes"}, {1 << 10, "metadata_uuid"}, {1 << 11, "raid1c34"},
 		{1 << 12, "zoned"}, {1 << 13, "extent_tree_v2"}, {1 << 14, "raid_stripe_tree"}, {1 << 16, "simple_quota"},
 	}

@@ -155,7 +155,7 @@ func (h *btrfsHost) change() {
 }
 
 func (h *btrfsHost) changeOnce() {
-	switch h.r.IntN(12) {
+	switch h.r.IntN(13) {
 	case 0, 1, 2:
 		h.try("-q", "subvolume", "create", h.newName(h.pick()))
 	case 3:
@@ -178,6 +178,10 @@ func (h *btrfsHost) changeOnce() {
 		h.changeQuotas()
 	case 11:
 		h.try("subvolume", "set-default", h.pick())
+	case 12: // a copy that is received knows what it was sent from
+		snapshot, into := h.newName(h.pick()), h.newName(h.pick())
+		testhost.TryCommand(h.t, "sh", "-c", `btrfs -q subvolume snapshot -r "$0" "$1" && mkdir "$2" && btrfs -q send "$1" | btrfs -q receive "$2"`,
+			h.pick(), snapshot, into)
 	}
 }
 
