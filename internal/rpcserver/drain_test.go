@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +78,7 @@ func TestDrainDoesNotWaitForWhatHangs(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
 	begun := make(chan struct{}, 2)
-	s, err := New(Options{Log: zerolog.New(io.Discard), Deadlines: Deadlines{Drain: 50 * time.Millisecond, Write: 200 * time.Millisecond}, Backend: backend(func(context.Context, *registry.Method, any, []byte, *registry.Out) error {
+	s, err := New(Options{DaemonUID: uint32(os.Geteuid()), Log: zerolog.New(io.Discard), Deadlines: Deadlines{Drain: 50 * time.Millisecond, Write: 200 * time.Millisecond}, Backend: backend(func(context.Context, *registry.Method, any, []byte, *registry.Out) error {
 		begun <- struct{}{}
 		<-release
 		return nil

@@ -136,6 +136,9 @@ func unfold(t testing.TB, lines []string, mark byte) string {
 		}
 	}
 	text := strings.Join(body, "\n")
+	if mark == '<' {
+		text = strings.ReplaceAll(text, "uid:*", fmt.Sprintf("uid:%d", os.Geteuid()))
+	}
 	switch {
 	case raw.Len() > 0:
 		_, body, _ := strings.Cut(raw.String(), "\r\n\r\n")
@@ -163,7 +166,7 @@ func fold(answer string) []string {
 	case answer == "":
 		return []string{"<"}
 	case head == plain:
-		return strings.Split("<< "+strings.ReplaceAll(body, "\n", "\n<< "), "\n")
+		return strings.Split("<< "+strings.ReplaceAll(ownUID.ReplaceAllString(body, "uid:*"), "\n", "\n<< "), "\n")
 	case answer == "HTTP/1.1 204 No Content\r\nDate: *\r\n\r\n":
 		return []string{"<<"}
 	}
@@ -181,13 +184,12 @@ func fold(answer string) []string {
 var (
 	dates     = regexp.MustCompile(`\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n`)
 	incidents = regexp.MustCompile(`"incident_id":"[0-9a-f]{16}"`)
-	ownUID    = regexp.MustCompile(fmt.Sprintf(`\buid:%d\b`, os.Geteuid()))
+	ownUID    = regexp.MustCompile(fmt.Sprintf(`\buid:%d\b`, os.Geteuid())) // in the files uid:*
 )
 
 func normalize(answer string) string {
 	answer = dates.ReplaceAllString(answer, "\r\nDate: *\r\n")
-	answer = incidents.ReplaceAllString(answer, `"incident_id":"****************"`)
-	return ownUID.ReplaceAllString(answer, "uid:*")
+	return incidents.ReplaceAllString(answer, `"incident_id":"****************"`)
 }
 
 // TestWire holds the conversations of testdata/wire with a server, byte by byte. With -update it writes
