@@ -99,6 +99,7 @@ func StatNode(path string) (Node, error) {
 // NotBlockError is the answer for a path that leads to something else than a block device.
 type NotBlockError struct{ Path string }
 
+// Error names the path.
 func (e *NotBlockError) Error() string { return fmt.Sprintf("%s: not a block device", e.Path) }
 
 func statNode(at int, path string, flags int) (Node, error) {

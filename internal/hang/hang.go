@@ -31,6 +31,7 @@ type BusyError struct {
 	Calls int // how many
 }
 
+// Error says what so many calls wait on.
 func (e *BusyError) Error() string {
 	return fmt.Sprintf("%d calls wait on it already", e.Calls)
 }

@@ -22,6 +22,7 @@ type LineError struct {
 	Err  error  // what is wrong with it
 }
 
+// Error names the line and what is wrong with it.
 func (e *LineError) Error() string {
 	return fmt.Sprintf("mountinfo line %d %q: %v", e.Line, e.Text, e.Err)
 }
