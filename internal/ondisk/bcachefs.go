@@ -43,7 +43,7 @@ func probeBcachefs(d *device) *Signature {
 	}
 	version := le.Uint16(b[16:])
 	s.Version = fmt.Sprintf("%d.%d", version>>10, version&0x3ff)
-	s.UUID, s.Label = uuid(b[56:]), text(b[72:104])
+	s.UUID, s.Label, s.Devices = uuid(b[56:]), text(b[72:104]), int64(b[123])
 	s.BlockSize = int64(le.Uint16(b[120:])) * 512
 	s.FSBlockSize = s.BlockSize
 	bcachefsMembers(whole[bcachefsFields:], int(b[122]), int(b[123]), s)

@@ -45,6 +45,7 @@ func probeBtrfs(d *device) *Signature {
 	s.FSBlockSize, s.Size = s.BlockSize, clip(le.Uint64(b[112:]))
 	s.LastBlock = s.Size / s.BlockSize
 	s.Btrfs = parseBtrfs(b)
+	s.Devices = clip(s.Btrfs.Devices)
 	return s
 }
 

@@ -38,6 +38,7 @@ type Signature struct {
 	UUID    string
 	UUIDSub string // of this one device of several
 	UUIDLog string // of an external journal or log
+	Devices int64  // how many devices it has, where the superblock of each says so
 
 	SecType      string // second type: msdos of FAT12 and FAT16, ext2 of ext3
 	LabelFATBoot string // the label in a FAT's boot sector

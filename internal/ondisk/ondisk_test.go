@@ -62,7 +62,7 @@ func TestBcachefs(t *testing.T) {
 	m := make(memory, 4<<20)
 	copy(m[bcacheOffset:], bcachefsSuper())
 	want := &Signature{Type: "bcachefs", Usage: Filesystem, Version: "1.20", Label: "data", UUID: "30313233-3435-3637-3839-616263646566",
-		UUIDSub: uuid([]byte("second device...")), BlockSize: 4096, FSBlockSize: 4096, Size: 2 * 1000 * 256 * 512,
+		UUIDSub: uuid([]byte("second device...")), Devices: 2, BlockSize: 4096, FSBlockSize: 4096, Size: 2 * 1000 * 256 * 512,
 		MagicOffset: bcacheMagic, Magic: []byte(bcachefsMark)}
 	if diff := cmp.Diff(want, m.read(t).Signature); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

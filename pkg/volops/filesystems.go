@@ -61,7 +61,7 @@ type filesystemList struct {
 
 // filesystem is one filesystem or swap space.
 type filesystem struct {
-	signature *ondisk.Signature // nil: its device could not be read, but it is mounted
+	signature *ondisk.Signature // nil: its device does not tell, but it is mounted
 	members   []filesystemDevice
 }
 
@@ -87,11 +87,14 @@ func (f *filesystemList) takeDisk(c *diskContents) error {
 }
 
 // takeDevice takes what stands on a device, but for what is a part of something else: on a member of
-// an array the array's filesystem may be seen.
+// an array the array's filesystem may be seen. Where signatures of several formats stand there, only the
+// kernel's word counts, that is a mount.
 func (f *filesystemList) takeDevice(name string, n blk.Number, holders []string, c *ondisk.Contents, probeErr string) {
 	d := filesystemDevice{name: name, number: n}
 	if probeErr != "" {
 		f.unread = append(f.unread, registry.UnreadDevice{Path: nodePath(name), Reason: probeErr})
+	}
+	if probeErr != "" || c != nil && c.Ambivalent {
 		if len(f.holders.points[n]) > 0 {
 			f.found = append(f.found, &filesystem{members: []filesystemDevice{d}})
 		}
@@ -218,7 +221,11 @@ func (f *filesystemList) row(allowed allowance, e *filesystem) registry.Filesyst
 	for _, d := range e.members {
 		row.Devices = append(row.Devices, f.deviceRow(d))
 	}
-	row.DevicesTotal = registry.Some(int64(len(e.members)))
+	total := int64(len(e.members))
+	if e.signature != nil && len(mounts) == 0 {
+		total = max(total, e.signature.Devices)
+	}
+	row.DevicesTotal, row.DevicesMissing = registry.Some(total), total-int64(len(e.members))
 	f.fillMounts(allowed, &row, e, mounts)
 	f.fillSwap(&row, e)
 	if row.Type == "btrfs" {

@@ -161,7 +161,7 @@ func usable(size, sector int64, t *ondisk.Table) stretch {
 
 // gaps are the aligned stretches of a whole that nothing takes; before is what each needs in front.
 func gaps(whole stretch, before int64, taken []stretch) (list []stretch) {
-	taken = slices.Clone(taken)
+	taken = slices.DeleteFunc(slices.Clone(taken), func(s stretch) bool { return s.start >= s.end })
 	slices.SortFunc(taken, func(a, b stretch) int { return cmp.Compare(a.start, b.start) })
 	at := whole.start
 	for _, t := range append(taken, stretch{whole.end, whole.end}) {
