@@ -148,7 +148,7 @@ type addressList struct {
 // addressPlace says where the list has an address of an interface.
 type addressPlace struct{ index, place int32 }
 
-const addressBlock = 32
+const addressBlock = 16
 
 // clear empties the list and keeps its memory.
 func (l *addressList) clear() { l.order = l.order[:0] }

@@ -15,6 +15,7 @@ import (
 type interfaceRow struct {
 	conn  *rtnl.Conn
 	names *interfaceNames
+	veth  *rtnl.LinkSettings // of every veth
 
 	row      registry.Interface
 	counters registry.InterfaceCounters
@@ -135,15 +136,12 @@ func (b *interfaceRow) relations(l *rtnl.Link) {
 	r.Parent = b.names.of(l.Link)
 }
 
-// settings asks the driver for speed and duplex, which are not known without a carrier.
+// settings fills in speed and duplex, which are not known without a carrier.
 func (b *interfaceRow) settings(l *rtnl.Link) {
 	if !l.Carrier || l.Flags&unix.IFF_LOOPBACK != 0 {
 		return
 	}
-	s, err := b.conn.LinkSettings(l.Name)
-	if err != nil {
-		return // no driver has to tell, and an interface may be gone
-	}
+	s := b.ask(l)
 	b.row.SpeedBps = number(s.Mbps != 0, int64(s.Mbps)*1e6)
 	switch s.Duplex {
 	case rtnl.DuplexHalf:
@@ -152,6 +150,24 @@ func (b *interfaceRow) settings(l *rtnl.Link) {
 		b.row.Duplex = registry.Some(registry.DuplexFull)
 	}
 }
+
+// ask asks the driver, which takes a lock that every change of a link needs. A veth says the same of
+// each (drivers/net/veth.c), and a node has thousands: one is asked.
+func (b *interfaceRow) ask(l *rtnl.Link) rtnl.LinkSettings {
+	if l.Kind == kindVeth && b.veth != nil {
+		return *b.veth
+	}
+	s, err := b.conn.LinkSettings(l.Name)
+	if err != nil {
+		return rtnl.LinkSettings{Duplex: rtnl.DuplexUnknown} // no driver has to tell, and an interface may be gone
+	}
+	if l.Kind == kindVeth {
+		b.veth = &s
+	}
+	return s
+}
+
+const kindVeth = "veth"
 
 // functions are the virtual functions of a network card.
 func (b *interfaceRow) functions(l *rtnl.Link) {

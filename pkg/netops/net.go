@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/ct"
+	"github.com/geomind/my_os_server/internal/hostinfo"
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -49,6 +50,7 @@ type Net struct {
 	conntracks *ct.Pool
 	filters    *nft.Pool
 	unbuilt    []registry.UnavailableMethod
+	bootID     string // "" where the host does not tell
 }
 
 var _ registry.NetServer = (*Net)(nil)
@@ -68,6 +70,7 @@ func New(o Options) (*Net, error) {
 	n.conntracks = ct.NewPool(netns)
 	n.filters = nft.NewPool(netns)
 	n.unbuilt = n.unbuiltMethods()
+	n.bootID = hostinfo.BootID(o.Root)
 	return n, nil
 }
 

@@ -28,7 +28,7 @@ func (n *Net) Status(ctx context.Context, _ *registry.NetStatusParams) (*registr
 		StartedAt:     n.options.StartedAt.UTC(),
 		UptimeS:       max(0, seconds(now.Sub(n.options.StartedAt))),
 		Hostname:      uname.NodeName,
-		BootID:        registry.NonZero(hostinfo.BootID(n.options.Root)),
+		BootID:        registry.NonZero(n.bootID),
 		Kernel:        uname.Release,
 		KernelVersion: registry.NonZero(uname.Version),
 		Architecture:  uname.Machine,

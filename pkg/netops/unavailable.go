@@ -14,7 +14,12 @@ import (
 // unavailable lists the methods that cannot work here, by name: those that are not built, those whose
 // ground the host lacks, and what the rest of the daemon adds.
 func (n *Net) unavailable() []registry.UnavailableMethod {
-	list := slices.Clone(n.unbuilt)
+	var others []registry.UnavailableMethod
+	if n.options.Unavailable != nil {
+		others = n.options.Unavailable()
+	}
+	list := make([]registry.UnavailableMethod, 0, len(n.unbuilt)+len(others)+len(probes))
+	list = append(append(list, n.unbuilt...), others...)
 	for _, p := range probes {
 		if p.works(n) {
 			continue
@@ -25,12 +30,11 @@ func (n *Net) unavailable() []registry.UnavailableMethod {
 			list = append(list, lacking)
 		}
 	}
-	if n.options.Unavailable != nil {
-		list = append(list, n.options.Unavailable()...)
-	}
-	slices.SortFunc(list, func(a, b registry.UnavailableMethod) int { return cmp.Compare(a.Method, b.Method) })
+	slices.SortFunc(list, byMethod)
 	return list
 }
+
+func byMethod(a, b registry.UnavailableMethod) int { return cmp.Compare(a.Method, b.Method) }
 
 // probe looks for the ground that some methods stand on.
 type probe struct {
@@ -51,7 +55,7 @@ var probes = []probe{
 		works:   (*Net).hasSysctl,
 	},
 	{
-		methods: []string{"net.conntrack"},
+		methods: []string{"net.conntrack", "net.firewall"},
 		lacking: noPrivilege("CAP_NET_ADMIN"),
 		works:   func(*Net) bool { return hostinfo.EffectiveCapabilities().Has(unix.CAP_NET_ADMIN) },
 	},
@@ -104,5 +108,6 @@ func (n *Net) unbuiltMethods() []registry.UnavailableMethod {
 			Reason: registry.Some(registry.UnsupportedReasonNotBuiltYet),
 		})
 	}
+	slices.SortFunc(list, byMethod)
 	return list
 }
