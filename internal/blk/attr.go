@@ -151,12 +151,12 @@ func (d dir) folders(name string) int64 {
 	return int64(len(d.list(name)))
 }
 
-// retry repeats a system call that a signal broke off.
-func retry(f func() (int, error)) (int, error) {
-	for {
-		n, err := f()
-		if err != unix.EINTR {
-			return n, err
+// retry repeats a system call that a signal broke off, a few times: a file server can say so for ever.
+func retry(f func() (int, error)) (n int, err error) {
+	for range 10 {
+		if n, err = f(); err != unix.EINTR {
+			break
 		}
 	}
+	return n, err
 }

@@ -100,19 +100,13 @@ func StatNode(path string) (Node, error) {
 type NotBlockError struct{ Path string }
 
 // Error names the path.
+// Error names the path.
 func (e *NotBlockError) Error() string { return fmt.Sprintf("%s: not a block device", e.Path) }
 
 func statNode(at int, path string, flags int) (Node, error) {
 	var st unix.Stat_t
-	for {
-		err := unix.Fstatat(at, path, &st, flags)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return Node{}, &os.PathError{Op: "stat", Path: path, Err: err}
-		}
-		break
+	if _, err := retry(func() (int, error) { return 0, unix.Fstatat(at, path, &st, flags) }); err != nil {
+		return Node{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return Node{}, &NotBlockError{path}

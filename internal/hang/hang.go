@@ -32,6 +32,7 @@ type BusyError struct {
 }
 
 // Error says what so many calls wait on.
+// Error says how many wait, and not on what: the caller knows.
 func (e *BusyError) Error() string {
 	return fmt.Sprintf("%d calls wait on it already", e.Calls)
 }
@@ -155,12 +156,20 @@ func (c *call[T]) result() (T, error) {
 	return c.value, c.err
 }
 
-// endThread ends the thread that runs the calling goroutine, together with the goroutine. The Go
-// runtime starts a thread for each call that blocks for long and keeps it for ever after; this is
-// how it becomes one less again. The process' first thread is spared: it cannot go.
+// endThread has a thread of this process end together with a goroutine. The Go runtime starts a thread
+// for each call that blocks for long and keeps it for ever after; this is how it becomes one less again.
+// It is the thread that runs the calling goroutine, which must end next, or another where that is the
+// process' first thread: that one cannot go.
 func endThread() {
-	runtime.LockOSThread()
-	if unix.Gettid() == os.Getpid() {
-		runtime.UnlockOSThread()
+	runtime.LockOSThread() // a goroutine that ends so takes its thread along
+	if unix.Gettid() != os.Getpid() {
+		return
 	}
+	ended := make(chan struct{})
+	go func() { // on another thread, since ours is locked to us
+		defer close(ended)
+		runtime.LockOSThread()
+	}()
+	<-ended
+	runtime.UnlockOSThread()
 }

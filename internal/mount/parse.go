@@ -23,6 +23,7 @@ type LineError struct {
 }
 
 // Error names the line and what is wrong with it.
+// Error has the line's number, its text and what is wrong with it.
 func (e *LineError) Error() string {
 	return fmt.Sprintf("mountinfo line %d %q: %v", e.Line, e.Text, e.Err)
 }

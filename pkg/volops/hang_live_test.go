@@ -115,8 +115,8 @@ func TestListWithHungFilesystems(t *testing.T) {
 			}
 		}
 	}
-	within(t, 2*time.Second, "the first list", check)
-	within(t, time.Second/2, "the second list", check)
+	within(t, 3*time.Second, "the first list", check)
+	within(t, 900*time.Millisecond, "the second list", check)
 	if v.Blocked() != len(hung) {
 		t.Errorf("Blocked() = %d, want %d: one call for each that hangs", v.Blocked(), len(hung))
 	}
@@ -166,8 +166,8 @@ func TestHungDisk(t *testing.T) {
 			t.Errorf("the healthy one: %v", row["probe_error"])
 		}
 	}
-	within(t, 2*time.Second, "the first list", check)
-	within(t, time.Second/2, "the second list", check)
+	within(t, 3*time.Second, "the first list", check)
+	within(t, 900*time.Millisecond, "the second list", check)
 	if v.Blocked() != 1 {
 		t.Errorf("Blocked() = %d, want 1", v.Blocked())
 	}

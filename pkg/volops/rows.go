@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -37,10 +38,12 @@ var errEnough = errors.New("limit reached")
 
 // inOrder makes n rows and hands them to send one by one in their order. What now has at once is sent
 // at once; for the others later is run, up to width of them at a time, so that a list waits for all that
-// is slow together, and holds width rows at most. The first error of send ends it; what is under way
-// then is left to end by itself. A panic of later becomes one of the caller.
+// is slow together, and holds width rows at most. The first error of send ends it, once what is
+// under way has ended. A panic of later becomes one of the caller.
 func inOrder[T any](n, width int, now func(i int) (T, bool), later func(i int) T, send func(i int, row T) error) error {
 	w := window[T]{send: send, pending: make([]<-chan made[T], 0, width)}
+	var underWay sync.WaitGroup
+	defer underWay.Wait() // they use what the caller is about to close
 	for i := range n {
 		if err := w.drain(width - 1); err != nil {
 			return err
@@ -56,7 +59,7 @@ func inOrder[T any](n, width int, now func(i int) (T, bool), later func(i int) T
 		if ok {
 			c <- made[T]{row: row}
 		} else {
-			go run(c, i, later)
+			underWay.Go(func() { run(c, i, later) })
 		}
 		w.pending = append(w.pending, c)
 	}

@@ -64,6 +64,22 @@ func TestInOrderEndsWithTheFirstError(t *testing.T) {
 	}
 }
 
+// TestInOrderLeavesNothingBehind: when it returns, also with an error, nothing of later runs any more.
+func TestInOrderLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running atomic.Int32
+		err := inOrder(10, 8, never, func(i int) int {
+			running.Add(1)
+			defer running.Add(-1)
+			time.Sleep(time.Duration(i) * time.Second)
+			return i
+		}, func(int, int) error { return errEnough })
+		if n := running.Load(); err != errEnough || n != 0 {
+			t.Errorf("%v, and %d run", err, n)
+		}
+	})
+}
+
 func TestInOrderPassesPanicsOn(t *testing.T) {
 	defer func() {
 		text := fmt.Sprint(recover())

@@ -124,7 +124,11 @@ func firstLink(path string) (string, error) {
 			done = filepath.Dir(done)
 			continue
 		}
-		n, err := unix.Readlink(filepath.Join(done, part), buf)
+		n := 0
+		err := uninterrupted(func() (err error) {
+			n, err = unix.Readlink(filepath.Join(done, part), buf)
+			return err
+		})
 		switch {
 		case err == unix.EINVAL: // no link
 			done = filepath.Join(done, part)
@@ -158,11 +162,11 @@ func ask(path string, trigger bool) (space, error) {
 		return s, err
 	}
 	defer unix.Close(fd)
-	if err := fstatfs(fd, &s.Statfs_t); err != nil {
+	if err := uninterrupted(func() error { return unix.Fstatfs(fd, &s.Statfs_t) }); err != nil {
 		return s, &os.PathError{Op: "statfs", Path: path, Err: err}
 	}
 	if trigger && s.Type == unix.AUTOFS_SUPER_MAGIC {
-		if err := unix.Statfs(path, &s.Statfs_t); err != nil {
+		if err := uninterrupted(func() error { return unix.Statfs(path, &s.Statfs_t) }); err != nil {
 			return s, &os.PathError{Op: "statfs", Path: path, Err: err}
 		}
 		if s.Type != unix.AUTOFS_SUPER_MAGIC {
@@ -173,25 +177,25 @@ func ask(path string, trigger bool) (space, error) {
 	return s, nil
 }
 
-func openPath(path string) (int, error) {
-	for {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
-		switch err {
-		case nil:
-			return fd, nil
-		case unix.EINTR:
-		default:
-			return -1, &os.PathError{Op: "statfs", Path: path, Err: err}
-		}
+func openPath(path string) (fd int, err error) {
+	err = uninterrupted(func() (err error) {
+		fd, err = unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return -1, &os.PathError{Op: "statfs", Path: path, Err: err}
 	}
+	return fd, nil
 }
 
-func fstatfs(fd int, st *unix.Statfs_t) error {
-	for {
-		if err := unix.Fstatfs(fd, st); err != unix.EINTR {
-			return err
+// uninterrupted repeats a system call that says EINTR, a few times: a file server can say so for ever.
+func uninterrupted(f func() error) (err error) {
+	for range 10 {
+		if err = f(); err != unix.EINTR {
+			break
 		}
 	}
+	return err
 }
 
 // mountID is the id of the mount that a descriptor lies on; 0 where the kernel does not say. The
