@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 // randomRuleset writes rulesets at random: tables of every family, sets and maps of many types, objects,
@@ -12,6 +15,9 @@ import (
 type randomRuleset struct {
 	rng *rand.Rand
 	b   strings.Builder
+
+	optional   map[string][]string // see probe
+	flowtables bool
 }
 
 // templates are rules by the chain that takes them; {…} is replaced at random.
@@ -65,11 +71,43 @@ var templates = map[string][]string{
 	"ip6":    {"ip6 saddr {c6} accept", "ip6 hoplimit {b} drop", "ip6 daddr {a6}", "ip6 length {n} counter"},
 }
 
+// optionalTemplates are rules that a kernel may lack the module for.
+var optionalTemplates = map[string][]string{
+	"forward": {"flow add @fast", "queue num {b} bypass", "queue flags bypass,fanout to 1-{b}", "queue to symhash mod {k}"},
+	"bridge":  {"meta ibrname \"br{k}\" accept", "meta ibrpvid {n}", "meta obrname \"br0\"", "reject with icmpx port-unreachable"},
+}
+
+// probe finds out which optional rules, and whether flowtables, the kernel takes.
+func (r *randomRuleset) probe(ns *testhost.NetNS) {
+	r.optional = map[string][]string{}
+	flowtable := "flowtable fast {\nhook ingress priority 0\ndevices = { lo }\n}\n"
+	_, err := ns.Try("table inet p {\n"+flowtable+"}\n", "nft", "-c", "-f", "-")
+	r.flowtables = err == nil
+	if !r.flowtables {
+		flowtable = ""
+	}
+	for chain, rules := range optionalTemplates {
+		head := map[string]string{
+			"forward": "table inet p {\n" + flowtable + "chain c {\ntype filter hook forward priority 0\n",
+			"bridge":  "table bridge p {\nchain c {\ntype filter hook input priority 0\n",
+		}[chain]
+		for _, rule := range rules {
+			if _, err := ns.Try(head+r.fill(rule)+"\n}\n}\n", "nft", "-c", "-f", "-"); err == nil {
+				r.optional[chain] = append(r.optional[chain], rule)
+			}
+		}
+	}
+}
+
 // write makes a ruleset of about so many rules.
 func (r *randomRuleset) write(rules int) string {
 	r.b.Reset()
 	r.b.WriteString("flush ruleset\n")
 	r.table("inet", "mixed", func() {
+		if r.flowtables {
+			fmt.Fprintf(&r.b, "flowtable fast {\nhook ingress priority %d\ndevices = { lo }\n}\n", r.rng.IntN(100))
+			fmt.Fprintf(&r.b, "flowtable idle {\nhook ingress priority %d\ncounter\n}\n", r.rng.IntN(100))
+		}
 		r.objects()
 		r.sets()
 		r.b.WriteString("chain target {\n}\n")
@@ -98,8 +136,8 @@ func (r *randomRuleset) table(family, name string, inside func()) {
 
 func (r *randomRuleset) chain(name, head, of string, rules int) {
 	fmt.Fprintf(&r.b, "chain %s {\n"+head+"\n", name, r.rng.IntN(200))
+	list := append(slices.Clone(templates[of]), r.optional[of]...)
 	for range rules {
-		list := templates[of]
 		rule := r.fill(list[r.rng.IntN(len(list))])
 		if r.rng.IntN(4) == 0 {
 			rule += " comment " + r.word()

@@ -66,6 +66,7 @@ func firewallOf(t *testing.T, n *Net, params string) (items []registry.NftItem, 
 func TestFirewallAgainstNft(t *testing.T) {
 	ns, n := filteringHost(t)
 	r := randomRuleset{rng: rand.New(rand.NewPCG(testhost.Seed(t), 0))}
+	r.probe(ns)
 	seen := map[string]int{}
 	for range testhost.Rounds(4) {
 		rules := r.write(200)
@@ -200,6 +201,9 @@ func (th things) add(it *registry.NftItem, elements map[string][]string) {
 			words += fmt.Sprint(c.Devices)
 		}
 		th[fmt.Sprintf("chain %s %s %s", c.Family, c.Table, c.Name)] = words
+	case it.Flowtable != nil:
+		f := it.Flowtable
+		th[fmt.Sprintf("flowtable %s %s %s", f.Family, f.Table, f.Name)] = fmt.Sprintf("%d %s %d %v", f.Handle, f.Hook, f.Priority, f.Devices)
 	case it.Rule != nil:
 		r := it.Rule
 		th[fmt.Sprintf("rule %s %s %d", r.Family, r.Table, r.Handle)] = r.Chain + " " + r.Comment.Or("")

@@ -20,6 +20,7 @@ type witnessed struct {
 	Hook                                string
 	Policy                              any // a word, or the timeouts of states
 	Prio                                *int
+	Dev                                 any
 	Map                                 string
 	Flags                               []string
 	Size                                int
@@ -54,6 +55,12 @@ func (th things) addWitness(t *testing.T, kind string, raw json.RawMessage) {
 		th[fmt.Sprintf("table %s %s", w.Family, w.Name)] = fmt.Sprint(w.Handle)
 	case "chain":
 		th[place] = chainWitness(&w)
+	case "flowtable":
+		devices := []string{}
+		if dev := word(w.Dev); dev != "" {
+			devices = append(devices, dev)
+		}
+		th[place] = fmt.Sprintf("%d %s %d %v", w.Handle, w.Hook, *w.Prio, devices)
 	case "rule":
 		th[fmt.Sprintf("rule %s %s %d", w.Family, w.Table, w.Handle)] = w.Chain + " " + w.Comment
 	case "set", "map":

@@ -80,6 +80,10 @@ func otherWords(x *registry.NftExpression) string {
 		return strings.TrimSpace(strings.TrimPrefix(x.Tproxy.Family, "unspec") + opt(" addr reg %d", x.Tproxy.SregAddress) + opt(" port reg %d", x.Tproxy.SregPort))
 	case x.Dup != nil:
 		return strings.TrimSpace(opt("sreg_addr %d", x.Dup.SregAddress) + opt(" sreg_dev %d", x.Dup.SregDevice))
+	case x.FlowOffload != nil:
+		return "flowtable " + x.FlowOffload.Flowtable
+	case x.Queue != nil:
+		return queueWords(x.Queue)
 	case x.Fwd != nil:
 		words := fmt.Sprintf("sreg_dev %d", x.Fwd.SregDevice) + opt(" sreg_addr %d", x.Fwd.SregAddress)
 		if family, ok := x.Fwd.Family.Get(); ok {
@@ -186,6 +190,17 @@ func exthdrWords(e *registry.NftExthdr) string {
 	return fmt.Sprintf("reset %s%d", op, e.HeaderType)
 }
 
+func queueWords(q *registry.NftQueue) string {
+	words := opt("sreg_qnum %d", q.SregNumber)
+	if first, ok := q.Number.Get(); ok {
+		words = fmt.Sprintf("num %d", first) + nonZeroWord("-%d", (first+q.Total.Or(1)-1)*int64(bit(q.Total.Or(1) > 1)))
+	}
+	for _, f := range q.Flags {
+		words += " " + strings.TrimPrefix(f, "cpu_")
+	}
+	return words
+}
+
 func fibWords(f *registry.NftFib) string {
 	flags, result := slices.Clone(f.Flags), f.Result
 	if i := slices.Index(flags, "present"); i >= 0 {
@@ -247,12 +262,19 @@ func stateWords(s *registry.NftStateful) string {
 	return fmt.Sprintf("count %d flags %d", s.Connlimit.Count, bit(s.Connlimit.Invert))
 }
 
+// metaWords are keys that libnftnl calls otherwise.
+var metaWords = map[string]string{
+	"time_day": "day", "time_hour": "hour", "ibrname": "bri_iifname", "obrname": "bri_oifname", "ibrpvid": "bri_iifpvid",
+}
+
 func loadWords(x *registry.NftExpression) string {
 	key, dreg, sreg, tail := "", registry.Opt[int64]{}, registry.Opt[int64]{}, ""
 	switch {
 	case x.Meta != nil:
 		key, dreg, sreg = x.Meta.Key, x.Meta.Dreg, x.Meta.Sreg
-		key = map[string]string{"time_day": "day", "time_hour": "hour", "ibrname": "bri_iifname"}[key] + map[bool]string{true: key}[!slices.Contains([]string{"time_day", "time_hour", "ibrname"}, key)]
+		if name, ok := metaWords[key]; ok {
+			key = name
+		}
 	case x.Ct != nil:
 		key, dreg, sreg = strings.Replace(x.Ct.Key, "labels", "label", 1), x.Ct.Dreg, x.Ct.Sreg
 		if dir, ok := x.Ct.Direction.Get(); ok {
