@@ -91,10 +91,11 @@ func (f *filesystemList) takeDisk(c *diskContents) error {
 // kernel's word counts, that is a mount.
 func (f *filesystemList) takeDevice(name string, n blk.Number, holders []string, c *ondisk.Contents, probeErr string) {
 	d := filesystemDevice{name: name, number: n}
-	if probeErr != "" {
+	unread := c == nil && probeErr != "" // the error may be that of the partition's disk
+	if unread {
 		f.unread = append(f.unread, registry.UnreadDevice{Path: nodePath(name), Reason: probeErr})
 	}
-	if probeErr != "" || c != nil && c.Ambivalent {
+	if unread || c != nil && c.Ambivalent {
 		if len(f.holders.points[n]) > 0 {
 			f.found = append(f.found, &filesystem{members: []filesystemDevice{d}})
 		}

@@ -1,6 +1,7 @@
 package volops
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,10 +12,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -466,5 +470,45 @@ func TestDevicesThatMayNotBeRead(t *testing.T) {
 	var lacks interface{ Capability() string }
 	if !errors.As(err, &lacks) || lacks.Capability() != "CAP_DAC_READ_SEARCH" {
 		t.Errorf("free space: %v", err)
+	}
+}
+
+// A disk that does not answer: the kernel's facts are told in time, and so is what stands on a partition
+// that does.
+func TestPartitionsOfADiskThatHangs(t *testing.T) {
+	if !testhost.MountNS(t) {
+		return
+	}
+	disk := testhost.NewLoop(t, testhost.LoopOptions{})
+	node := disk.AddPartition(1, 1<<20, 32<<20)
+	testhost.Command(t, "mkfs.ext4", "-q", "-F", "-L", "MOSHANGS", node)
+	v := newVol(t, Options{})
+	st, err := blk.StatNode(disk.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer time.AfterFunc(10*time.Millisecond, cancel).Stop()
+	_, err = hang.Do(ctx, v.calls, st.Number, func() (struct{}, error) { <-release; return struct{}{}, nil })
+	if !errors.Is(err, context.Canceled) || v.calls.Stuck(st.Number) != 1 {
+		t.Fatalf("%v, %d calls hang", err, v.calls.Stuck(st.Number))
+	}
+	start := time.Now()
+	list := answer[registry.VolListPartitionsResult](t, v, "vol.list_partitions", fmt.Sprintf(`{"disk":%q}`, disk.Path)).Partitions
+	if len(list) != 1 || list[0].ProbeError.Or("") != "timeout" || list[0].InTable.IsSet() || !list[0].InKernel || list[0].SizeBytes != 32<<20 || list[0].Filesystem == nil {
+		t.Errorf("%+v", list)
+	}
+	found := answer[registry.VolListFilesystemsResult](t, v, "vol.list_filesystems", `{"label_prefix":"MOSHANGS"}`)
+	if len(found.Filesystems) != 1 || found.Filesystems[0].Devices[0].Path.Or("") != node {
+		t.Errorf("%+v", found)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	close(release)
+	eventually(t, "the call is left", func() bool { return v.Blocked() == 0 })
+	if list = readPartitions(t, v, fmt.Sprintf(`{"disk":%q}`, disk.Path)); list[0].ProbeError.IsSet() || !list[0].InTable.IsSet() {
+		t.Errorf("once it is back: %+v", list)
 	}
 }
