@@ -41,7 +41,7 @@ func (v *Vol) ScrubStatus(ctx context.Context, p *registry.VolScrubStatusParams)
 	// The record comes last: while a scrub runs it is the newest that way.
 	records, err := btrfs.ReadScrubRecord(v.root+scrubFolder, f.info.UUID)
 	if err != nil && !errors.Is(err, btrfs.ErrScrubRecord) { // a damaged record is none, as it is to btrfs-progs
-		return nil, &lacking{err, "CAP_DAC_READ_SEARCH"}
+		return nil, unreadable(err)
 	}
 	for i := range devices {
 		devices[i].record = scrubRecord(records, devices[i].ID)

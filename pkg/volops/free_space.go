@@ -3,8 +3,12 @@ package volops
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/hang"
@@ -95,9 +99,18 @@ func (v *Vol) contentsOf(ctx context.Context, k *blk.Disk) (*ondisk.Contents, er
 		return ondisk.Read(dev, k.Size, k.Queue.LogicalBlockSize.Value)
 	})
 	if err != nil {
-		return nil, &lacking{waiting(err, nodePath(k.Name)), "CAP_DAC_READ_SEARCH"}
+		return nil, unreadable(waiting(err, nodePath(k.Name)))
 	}
 	return c, nil
+}
+
+// unreadable names the capability that the daemon lacks, where that is why it may not read. With the
+// capability it is something else, as a container's rules for devices.
+func unreadable(err error) error {
+	if errors.Is(err, fs.ErrPermission) && !capable(unix.CAP_DAC_READ_SEARCH) {
+		return &lacking{err, "CAP_DAC_READ_SEARCH"}
+	}
+	return err
 }
 
 // stretch is a part of a disk, in bytes.
