@@ -220,9 +220,22 @@ func TestConntrackAgainstConntrackTool(t *testing.T) {
 			t.Fatal(err)
 		}
 		talk(t, ns, rng, 3+rng.IntN(10))
+		compareConntrack(t, ns, n)
+	}
+}
+
+// compareConntrack reads the table between two looks of the witness, which must agree: a table that was
+// about to change is looked at again.
+func compareConntrack(t *testing.T, ns *testhost.NetNS, n *Net) {
+	t.Helper()
+	for range 20 {
 		want, timeouts := conntrackLines(t, ns)
+		entries := entriesOf(t, n, "{}")
+		if after, _ := conntrackLines(t, ns); !cmp.Equal(want, after) {
+			continue
+		}
 		got := map[string]line{}
-		for _, e := range entriesOf(t, n, "{}") {
+		for _, e := range entries {
 			l := asLine(&e)
 			id := l.Words[len(l.Words)-1]
 			got[id] = l
@@ -234,7 +247,9 @@ func TestConntrackAgainstConntrackTool(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("conntrack -L (-) and ours (+):\n%s", diff)
 		}
+		return
 	}
+	t.Fatal("the table does not come to rest")
 }
 
 // checkEntry looks at what conntrack(8) does not tell.
