@@ -1,6 +1,7 @@
 package rpcserver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -27,6 +28,9 @@ type conn struct {
 	plain plainCaller
 	leave sync.Once
 	gave  atomic.Bool // the connection has been given back
+
+	readBy readDeadline
+	out    immediateWriter
 
 	// cutoff is when the answer that is being written must be with the client, to its last byte; zero
 	// is no such instant. It belongs to the goroutine that serves the connection, which lends it to a
@@ -76,8 +80,10 @@ func (s *Server) admit(raw net.Conn) *conn {
 		s.log.Debug().Stringer("peer", peerName(peer)).Err(limit).Msg("connection refused")
 		return nil
 	}
-	_, secure := raw.(*tls.Conn)
-	return &conn{Conn: raw, s: s, peer: peer, share: share, tls: secure}
+	c := &conn{Conn: raw, s: s, peer: peer, share: share}
+	_, c.tls = raw.(*tls.Conn)
+	c.out.open(raw)
+	return c
 }
 
 // remoteAddr is the address of a peer on TCP, and the zero Addr for one on a Unix socket.
@@ -97,6 +103,20 @@ func (c *conn) allow(d time.Duration) {
 		c.cutoff = soon
 	}
 }
+
+// Read reads what the client sends.
+func (c *conn) Read(p []byte) (int, error) {
+	if err := c.readBy.ready(c.Conn); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+// SetReadDeadline sets when Read gives up.
+func (c *conn) SetReadDeadline(t time.Time) error { return c.readBy.note(c.Conn, t) }
+
+// SetWriteDeadline does nothing: Write sets what it needs. net/http calls it after each answer.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
 // Close closes the connection and gives it back to its caller's share.
 func (c *conn) Close() error {
@@ -126,7 +146,12 @@ func (c *conn) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
-	return c.push(p, c.cutoff)
+	n, err := c.out.write(p)
+	if err != nil || n == len(p) {
+		return n, err
+	}
+	rest, err := c.push(p[n:], c.cutoff)
+	return n + rest, err
 }
 
 // stallSteps is in how many steps the time is counted in which a client takes nothing.
@@ -137,6 +162,7 @@ const stallSteps = 4
 // writable before three quarters of what is queued are taken (unix_writable in net/unix/af_unix.c), but
 // takes more as soon as one buffer of it is.
 func (c *conn) push(p []byte, cutoff time.Time) (n int, err error) {
+	defer func() { err = cmp.Or(err, c.Conn.SetWriteDeadline(time.Time{})) }()
 	for still := 0; still <= stallSteps; still++ {
 		deadline := time.Now().Add(c.stallStep())
 		last := !cutoff.IsZero() && !deadline.Before(cutoff)
@@ -172,16 +198,11 @@ func (c *conn) stallStep() time.Duration {
 // so: a client may close its sending direction (socat does) and wait for the answer. On a Unix socket the
 // kernel tells the two apart; on TCP it cannot, and end of file has to be taken for the end.
 func (c *conn) gone() bool {
-	socket, ok := c.Conn.(*net.UnixConn)
-	if !ok {
-		return true
-	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
+	if _, ok := c.Conn.(*net.UnixConn); !ok {
 		return true
 	}
 	gone := true
-	err = raw.Control(func(fd uintptr) {
+	err := c.out.socket.Control(func(fd uintptr) {
 		state := []unix.PollFd{{Fd: int32(fd)}} // POLLHUP and POLLERR need not be asked for
 		_, err := unix.Poll(state, 0)
 		gone = err == nil && state[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
