@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"context"
 	"iter"
 
@@ -24,7 +25,7 @@ type Set struct {
 	Policy      Opt[uint32]
 	Size        uint32 // most elements; 0: no limit
 	Count       Opt[uint32]
-	Backend     string
+	Backend     string // how the kernel keeps it; "" where it does not say
 	Timeout     uint64 // milliseconds; 0: none
 	GCInterval  uint32 // milliseconds; 0: the kernel's
 	UserData    []byte
@@ -99,8 +100,11 @@ func (s *Set) decode(family uint8, a nlsock.Attrs) error {
 		case setUserData:
 			s.UserData = a.Bytes()
 		case setBackend:
-			backend = true
-			nlsock.Reuse(&s.Backend, a.Bytes())
+			// The kernel tells its symbol and, where it was built without symbols, an address of its own
+			// memory, which is nobody's to know.
+			if backend = !bytes.HasPrefix(a.Bytes(), []byte("0x")); backend {
+				nlsock.Reuse(&s.Backend, a.Bytes())
+			}
 		default:
 			if err := s.attribute(&a); err != nil {
 				return err

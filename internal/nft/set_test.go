@@ -160,6 +160,9 @@ func TestDecodeSet(t *testing.T) {
 	if !u.Merges() || u.Comment(UserSetComment) != "c" || u.IsComment(UserSetComment) || s.Intervals() {
 		t.Errorf("merges %v, comment %q, intervals %v", u.Merges(), u.Comment(UserSetComment), s.Intervals())
 	}
+	if err := decodeRow(message(1, attr(setName, text("n")), attr(setBackend, text("0xffffffff825080e0"))), &s); err != nil || s.Backend != "" {
+		t.Errorf("an address of the kernel's: %q, %v", s.Backend, err)
+	}
 	if err := decodeRow(message(1, attr(setTable, text("t")), attr(setName, text("n"))), &s); err != nil || s.Backend != "" || len(s.FieldLens) != 0 {
 		t.Errorf("a plain set after it: %+v, %v", s, err)
 	}
