@@ -440,3 +440,29 @@ func TestConntrackRareMembers(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Without /proc the kernel is asked how full the table is; without privilege either, that is said.
+func TestConntrackStatsWithoutProc(t *testing.T) {
+	ns, n := trackedHost(t)
+	talk(t, ns, rand.New(rand.NewPCG(4, 0)), 10)
+	bare, err := New(Options{NetNS: ns.Path(), Root: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bare.Close()
+	raw, err := resultOf(t, bare, "net.conntrack.stats", "{}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got registry.NetConntrackStatsResult
+	if err := json.Unmarshal(raw, &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := int64(len(entriesOf(t, n, "{}"))); got.Count != want || got.Max == 0 || got.Buckets.IsSet() || got.Total == nil {
+		t.Errorf("%s; the list has %d", raw, want)
+	}
+	testhost.WithoutCapabilities(t, func() { _, err = resultOf(t, bare, "net.conntrack.stats", "{}") })
+	if !errors.Is(err, syscall.EPERM) {
+		t.Errorf("without privilege: %v", err)
+	}
+}
