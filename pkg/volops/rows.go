@@ -6,31 +6,45 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	// listTime is how long a list waits in all, from its start, for devices and filesystems that may
-	// hang; those that are met later, because others took so long, get leastTime each.
-	listTime  = time.Second
-	leastTime = 10 * time.Millisecond
+	// itemTime is how long a list waits for one device or filesystem that may hang. Up to so many as are
+	// asked at a time are waited for together, and from the first that hangs on each of the others
+	// gets leastTime only, so that a list is late by a second or so whatever hangs.
+	itemTime  = 750 * time.Millisecond
+	leastTime = 100 * time.Millisecond
 )
 
-// allowance is the time that one list has for what may hang.
-type allowance struct{ call, soon context.Context }
-
-// newAllowance starts the clock. The call's own deadline stays in force.
-func newAllowance(call context.Context) (allowance, context.CancelFunc) {
-	soon, cancel := context.WithTimeout(call, listTime)
-	return allowance{call, soon}, cancel
+// allowance is the time that one list has for what may hang. It is the waits that end in vain that use
+// it up, not the length of the list.
+type allowance struct {
+	call context.Context
+	late *atomic.Bool // something hung
 }
 
-// next is the context for the next thing that may hang.
+// newAllowance starts afresh. The call's own deadline stays in force.
+func newAllowance(call context.Context) (allowance, context.CancelFunc) {
+	call, cancel := context.WithCancel(call)
+	return allowance{call, new(atomic.Bool)}, cancel
+}
+
+// next is the context for the next thing that may hang. It is to be cancelled when that has ended, or
+// is no longer waited for.
 func (a allowance) next() (context.Context, context.CancelFunc) {
-	if a.soon.Err() != nil {
-		return context.WithTimeout(a.call, leastTime)
+	d := itemTime
+	if a.late.Load() {
+		d = leastTime
 	}
-	return a.soon, func() {}
+	ctx, cancel := context.WithTimeout(a.call, d)
+	return ctx, func() {
+		if ctx.Err() != nil {
+			a.late.Store(true)
+		}
+		cancel()
+	}
 }
 
 // errEnough ends a list that has reached its limit.

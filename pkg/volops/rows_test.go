@@ -95,3 +95,38 @@ func TestInOrderPassesPanicsOn(t *testing.T) {
 	}, func(int, int) error { return nil })
 	t.Error("no panic")
 }
+
+// TestAllowance: what answers uses nothing up, however much of it there is; from the first that hangs
+// on the others get the least.
+func TestAllowance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, end := newAllowance(t.Context())
+		defer end()
+		wait := func(d time.Duration) (waited time.Duration) {
+			ctx, cancel := a.next()
+			defer cancel()
+			start := time.Now()
+			select {
+			case <-time.After(d):
+			case <-ctx.Done():
+			}
+			return time.Since(start)
+		}
+		for range 100 {
+			if d := wait(itemTime / 2); d != itemTime/2 {
+				t.Fatalf("cut at %v", d)
+			}
+		}
+		if d := wait(time.Hour); d != itemTime {
+			t.Errorf("waited %v for the first that hangs, want %v", d, itemTime)
+		}
+		if d := wait(time.Hour); d != leastTime {
+			t.Errorf("waited %v for the second, want %v", d, leastTime)
+		}
+		end()
+		if ctx, cancel := a.next(); ctx.Err() == nil {
+			t.Error("goes on after the end")
+			cancel()
+		}
+	})
+}
