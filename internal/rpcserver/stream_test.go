@@ -180,7 +180,8 @@ func TestClientThatTakesNothing(t *testing.T) {
 }
 
 func TestClientThatIsSlow(t *testing.T) {
-	s := serve(t, Options{Deadlines: Deadlines{Stall: 600 * time.Millisecond}, Backend: backend(sized)})
+	const rate = 100 << 10 // bytes a second, so few that the kernel does not wake the server to write more
+	s := serve(t, Options{Deadlines: Deadlines{Stall: time.Second}, Backend: backend(sized)})
 	c := s.dial(t)
 	c.post(t, sizedRequest(1<<20))
 	res, err := http.ReadResponse(c.in, nil)
@@ -188,10 +189,10 @@ func TestClientThatIsSlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	// Takes a little, again and again, for much longer than the stall, and never so much that the kernel
-	// would wake the server to write more.
-	for start := time.Now(); time.Since(start) < 1800*time.Millisecond; time.Sleep(20 * time.Millisecond) {
-		if _, err := io.CopyN(io.Discard, res.Body, 2<<10); err != nil {
+	taken := int64(0)
+	for start := time.Now(); time.Since(start) < 3*time.Second; time.Sleep(20 * time.Millisecond) {
+		n, err := io.CopyN(io.Discard, res.Body, int64(rate*time.Since(start).Seconds())-taken)
+		if taken += n; err != nil {
 			t.Fatalf("cut after %v: %v", time.Since(start), err)
 		}
 	}

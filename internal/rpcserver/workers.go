@@ -71,7 +71,11 @@ func (w *workers) look() {
 	defer w.mu.Unlock()
 	w.dismiss(w.spare)
 	w.spare = len(w.idle)
-	if w.looks = nil; w.spare > 0 {
+	if w.looks != nil {
+		w.looks.Stop()
+		w.looks = nil
+	}
+	if w.spare > 0 {
 		w.looks = time.AfterFunc(workerRest, w.look)
 	}
 }

@@ -71,7 +71,7 @@ func TestWorkersUnderChange(t *testing.T) {
 			select {
 			case <-stop:
 				return
-			default:
+			case <-time.After(100 * time.Microsecond):
 				s.workers.look()
 			}
 		}
