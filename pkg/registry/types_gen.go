@@ -3843,7 +3843,7 @@ type NftImmediate struct {
 type NftInner struct {
 	// Which tunnel.
 	Number int64 `json:"number"`
-	// Kind: 0 vxlan, 1 geneve; other numbers: other kinds.
+	// Kind (enum nft_inner_type): 1 vxlan, 2 geneve; other numbers: other kinds.
 	InnerType int64 `json:"inner_type"`
 	// hdrsize, ll, nh, th; bit_N for a bit that has no name here. Absent: none is set.
 	Flags []string `json:"flags"`
