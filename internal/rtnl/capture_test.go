@@ -22,7 +22,7 @@ import (
 //	unshare -n sh -c '…; go test ./internal/rtnl -run TestCapture -capture NAME'
 //	go test ./internal/rtnl -run TestGolden -update
 var (
-	capture = flag.String("capture", "", "write the messages of this network namespace to testdata/NAME-{links,addresses,routes}.hex")
+	capture = flag.String("capture", "", "write the messages of this network namespace to testdata/NAME-*.hex")
 	update  = flag.Bool("update", false, "write what the captured messages decode to")
 )
 
@@ -67,6 +67,7 @@ func TestCapture(t *testing.T) {
 		"links":     {unix.RTM_GETLINK, make([]byte, unix.SizeofIfInfomsg), extMask},
 		"addresses": {unix.RTM_GETADDR, make([]byte, unix.SizeofIfAddrmsg), 0},
 		"routes":    {unix.RTM_GETROUTE, make([]byte, unix.SizeofRtMsg), 0},
+		"neighbors": {unix.RTM_GETNEIGH, make([]byte, unix.SizeofNdMsg), 0},
 	} {
 		req := c.sock.Request("dump "+sort, request.typ)
 		req.Raw(request.body)
@@ -102,6 +103,10 @@ func TestGolden(t *testing.T) {
 	compareGolden(t, "addresses", func(b []byte) (any, error) {
 		var a Address
 		return &a, a.decode(b)
+	})
+	compareGolden(t, "neighbors", func(b []byte) (any, error) {
+		var n Neighbor
+		return &n, n.decode(b)
 	})
 	compareGolden(t, "routes", func(b []byte) (any, error) {
 		var r Route

@@ -1,4 +1,4 @@
-// Package rtnl reads network interfaces, addresses and routes from the kernel over rtnetlink(7).
+// Package rtnl reads network interfaces, addresses, routes and neighbours from the kernel over rtnetlink(7).
 //
 // A dump is an iterator that decodes each message in place into one row, which is used again for the
 // next: a million routes cost the memory of one. What a row holds as a slice lies in the receive
@@ -15,9 +15,9 @@
 // ends the iteration: ErrInterrupted after all rows have come, where the kernel says that they changed
 // meanwhile.
 //
-// The package names things as the kernel's headers do (linux/rtnetlink.h, if_link.h, if_addr.h) and
-// gives its numbers the names that iproute2 gives them. It writes nothing, resolves no names beyond
-// those of interfaces, and keeps nothing between calls but sockets.
+// The package names things as the kernel's headers do (linux/rtnetlink.h, if_link.h, if_addr.h,
+// neighbour.h) and gives its numbers the names that iproute2 gives them. It writes nothing, resolves no
+// names beyond those of interfaces, and keeps nothing between calls but sockets.
 package rtnl
 
 import (
@@ -46,10 +46,11 @@ type OpError = nlsock.OpError
 type Conn struct {
 	sock *nlsock.Conn
 
-	link    Link
-	address Address
-	route   Route
-	device  deviceRequest
+	link     Link
+	address  Address
+	route    Route
+	neighbor Neighbor
+	device   deviceRequest
 }
 
 // Dial opens a socket in the network namespace that the descriptor netns stands for, the calling

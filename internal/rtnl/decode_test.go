@@ -216,3 +216,41 @@ func TestFlags(t *testing.T) {
 		}
 	}
 }
+
+func TestNeighborMalformed(t *testing.T) {
+	header := func(family byte) []byte { return []byte{family, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 1} }
+	address := attr(unix.NDA_DST, 10, 0, 0, 1)
+	for name, b := range map[string][]byte{
+		"a short header":                {unix.AF_INET, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0},
+		"another family":                join(header(unix.AF_BRIDGE), address),
+		"no address":                    header(unix.AF_INET),
+		"an address of another family":  join(header(unix.AF_INET6), address),
+		"an attribute cut":              append(join(header(unix.AF_INET), address), 8, 0, 2, 0, 1),
+		"times cut":                     join(header(unix.AF_INET), address, attr(unix.NDA_CACHEINFO, 1, 2)),
+		"flags cut":                     join(header(unix.AF_INET), address, attr(ndaFlagsExt, 1)),
+		"a protocol that has no length": join(header(unix.AF_INET), address, attr(ndaProtocol)),
+	} {
+		var n Neighbor
+		if err := n.decode(b); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v, want %v", name, err, ErrMalformed)
+		}
+	}
+}
+
+func TestNeighborNames(t *testing.T) {
+	for state, want := range map[uint16]string{0: "none", unix.NUD_REACHABLE: "reachable", unix.NUD_PERMANENT: "permanent",
+		unix.NUD_NOARP | unix.NUD_STALE: "noarp", 0x100: "", 0x100 | unix.NUD_FAILED: "failed"} {
+		if got := NeighborStateName(state); got != want {
+			t.Errorf("state %#x: %q, want %q", state, got, want)
+		}
+	}
+	header := []byte{unix.AF_INET, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0xc0, 1}
+	var n Neighbor
+	if err := n.decode(join(header, attr(unix.NDA_DST, 10, 0, 0, 1), attr(ndaFlagsExt, 0x0f, 0, 0, 0))); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"sticky", "router", "managed", "locked", "ext_validated", "bit_11"} // bits 6 and 7, and NTF_EXT_FLAGS from bit 8 on
+	if diff := cmp.Diff(want, AppendNeighborFlags(nil, n.Flags)); diff != "" {
+		t.Errorf("flags (-want +got):\n%s", diff)
+	}
+}

@@ -64,6 +64,17 @@ func FuzzRoute(f *testing.F) {
 	})
 }
 
+func FuzzNeighbor(f *testing.F) {
+	var n Neighbor
+	fuzzDecoder(f, "neighbors", func(b []byte) error {
+		err := n.decode(b)
+		if err == nil && !n.Addr.IsValid() {
+			f.Errorf("address %s", n.Addr)
+		}
+		return err
+	})
+}
+
 // FuzzKind tries the options of every kind on every input.
 func FuzzKind(f *testing.F) {
 	kinds := []string{"vlan", "vrf", "bond", "vxlan", "tun", "macvlan", "ipvlan", "ipip", "sit", "ip6tnl", "gre", "ip6gre", "vti", "geneve", "xfrm"}

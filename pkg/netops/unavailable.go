@@ -45,7 +45,7 @@ type probe struct {
 
 var probes = []probe{
 	{
-		methods: []string{"net.interfaces", "net.routes"},
+		methods: []string{"net.interfaces", "net.neighbors", "net.routes"},
 		lacking: unsupported(registry.UnsupportedReasonKernel, "rtnetlink with strict checking (Linux 4.20)"),
 		works:   (*Net).hasRtnetlink,
 	},

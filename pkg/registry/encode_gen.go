@@ -4882,10 +4882,14 @@ func (v *Neighbor) AppendJSON(b []byte) []byte {
 	b = jsonwire.AppendAddr(b, v.Address)
 	b = append(b, `,"family":`...)
 	b = jsonwire.AppendString(b, string(v.Family))
-	b = append(b, `,"interface":`...)
-	b = jsonwire.AppendString(b, v.Interface)
-	b = append(b, `,"interface_index":`...)
-	b = jsonwire.AppendInt(b, v.InterfaceIndex)
+	if v.Interface.set {
+		b = append(b, `,"interface":`...)
+		b = jsonwire.AppendString(b, v.Interface.value)
+	}
+	if v.InterfaceIndex.set {
+		b = append(b, `,"interface_index":`...)
+		b = jsonwire.AppendInt(b, v.InterfaceIndex.value)
+	}
 	if v.MAC.set {
 		b = append(b, `,"mac":`...)
 		b = jsonwire.AppendString(b, v.MAC.value)

@@ -2851,11 +2851,10 @@ type Neighbor struct {
 	Address netip.Addr `json:"address"`
 	// Address family.
 	Family AddressFamily `json:"family"`
-	// Name of a network interface as rtnetlink's IFLA_IFNAME takes it: 1 to 15 bytes, no slash, no colon, no
-	// white space, neither "." nor "..".
-	Interface string `json:"interface"`
-	// Its index.
-	InterfaceIndex int64 `json:"interface_index"`
+	// Interface; absent for a proxy entry of every interface, and where it went meanwhile.
+	Interface Opt[string] `json:"interface,omitzero"`
+	// Its index; absent for a proxy entry of every interface.
+	InterfaceIndex Opt[int64] `json:"interface_index,omitzero"`
 	// Link-layer address, where it has six bytes; absent: not resolved, or the link needs none (NDA_LLADDR).
 	MAC Opt[string] `json:"mac,omitzero"`
 	// Link-layer address of another length.
@@ -2866,7 +2865,8 @@ type Neighbor struct {
 	// ext_validated; bit_N for a bit that has no name here. With proxy the host answers for the address, and the
 	// entry has no state.
 	Flags []string `json:"flags"`
-	// Who made the entry, by the names of rt_protos, else the number as text (NDA_PROTOCOL).
+	// Who made the entry, by the names of rt_protos, else the number as text; my_os_server for this daemon
+	// (NDA_PROTOCOL).
 	Protocol Opt[string] `json:"protocol,omitzero"`
 	// Probes sent that are not answered.
 	Probes Opt[int64] `json:"probes,omitzero"`
