@@ -16,6 +16,15 @@ import (
 // Generate returns the generated files of pkg/registry by name, gofmt'd. The error holds every complaint
 // about the specification, one a line, each with its place.
 func Generate(spec []byte) (map[string][]byte, error) {
+	d, err := parse(spec)
+	if err != nil {
+		return nil, err
+	}
+	return d.files()
+}
+
+// parse reads the specification and checks it as a whole.
+func parse(spec []byte) (*document, error) {
 	var p problems
 	d := p.document(spec)
 	if err := p.err(); err != nil {
@@ -25,7 +34,7 @@ func Generate(spec []byte) (map[string][]byte, error) {
 	if err := p.err(); err != nil {
 		return nil, err
 	}
-	return d.files()
+	return d, nil
 }
 
 // files renders every file and formats it.

@@ -53,6 +53,32 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 	}
 }
 
+func TestReferenceIsUpToDate(t *testing.T) {
+	want, err := registrygen.Reference(read(t, "../../api/openrpc.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(read(t, "../../docs/methods.md"), want) {
+		t.Error("docs/methods.md is not what api/openrpc.json says: run go generate ./...")
+	}
+}
+
+// What the page says of one method that has every column.
+func TestReference(t *testing.T) {
+	page, err := registrygen.Reference(read(t, "testdata/small.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| [net.routes](#netroutes) | read | read |", "\n## net.routes\n", "Streamed: `routes` is written row by row.", "(required) | "} {
+		if !bytes.Contains(page, []byte(want)) {
+			t.Errorf("the page lacks %q:\n%s", want, page)
+		}
+	}
+	if _, err := registrygen.Reference([]byte("{}")); err == nil {
+		t.Error("a page came out of an empty specification")
+	}
+}
+
 func TestGenerateIsDeterministic(t *testing.T) {
 	first, second := generate(t, "testdata/small.json"), generate(t, "testdata/small.json")
 	if diff := cmp.Diff(first, second); diff != "" {

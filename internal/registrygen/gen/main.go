@@ -1,4 +1,4 @@
-// Command gen writes the generated files of pkg/registry. It is run by `go generate ./...`; what it
+// Command gen writes the generated files of pkg/registry and docs/methods.md. It is run by `go generate ./...`; what it
 // writes is said in package registrygen.
 package main
 
@@ -13,15 +13,16 @@ import (
 
 func main() {
 	spec := flag.String("spec", "", "the OpenRPC document to read")
-	out := flag.String("out", "", "the folder to write to")
+	out := flag.String("out", "", "the folder to write Go to")
+	reference := flag.String("reference", "", "the page to write for people")
 	flag.Parse()
-	if err := run(*spec, *out); err != nil {
+	if err := run(*spec, *out, *reference); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(spec, out string) error {
+func run(spec, out, reference string) error {
 	b, err := os.ReadFile(spec)
 	if err != nil {
 		return err
@@ -35,5 +36,9 @@ func run(spec, out string) error {
 			return err
 		}
 	}
-	return nil
+	page, err := registrygen.Reference(b)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(reference, page, 0o644)
 }
