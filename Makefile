@@ -41,8 +41,9 @@ test:
 	scripts/test-deps
 	CGO_ENABLED=1 go test -race -timeout 20m ./...
 
-## bench: ours and the peer tools in one run, as ratios
+## bench: ours and the peer tools in one run, as ratios (as root; ARGS="-n 9 -run routes")
 bench: build
+	scripts/test-deps dbus
 	cd bench && go run . $(ARGS)
 
 ## fuzz: every fuzz target for FUZZTIME
