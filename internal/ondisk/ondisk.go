@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 )
 
 // Usage is what kind of thing a signature stands for.
@@ -72,6 +73,7 @@ type Contents struct {
 // those of r.
 func Read(r io.ReaderAt, size, sectorSize int64) (*Contents, error) {
 	d := newDevice(r, size)
+	defer d.close()
 	c := new(Contents)
 	c.Table = d.table(sectorSize)
 	c.Signature, c.Ambivalent = d.signature(c.Table)
@@ -82,15 +84,6 @@ func Read(r io.ReaderAt, size, sectorSize int64) (*Contents, error) {
 		return nil, d.err
 	}
 	return c, nil
-}
-
-// ReadTable reads the partition table alone; nil where there is none. The errors are those of r.
-func ReadTable(r io.ReaderAt, size, sectorSize int64) (*Table, error) {
-	c, err := Read(r, size, sectorSize)
-	if err != nil {
-		return nil, err
-	}
-	return c.Table, nil
 }
 
 // hidesTable tells whether what looks like a partition table belongs to the format: of a member of an
@@ -189,68 +182,121 @@ func (d *device) insidePartition(t *Table, s *Signature) bool {
 }
 
 const (
-	// window is what is read at a time.
-	window = 64 << 10
-	// windows bounds what is kept of it.
-	windows = 64
+	// headSize is what is read of the start of a device at once: up to the end of the last superblock that
+	// stands there, which is that of btrfs.
+	headSize = btrfsOffset + btrfsSize
+	// blockSize is what is read at a time of the rest.
+	blockSize = 4 << 10
+	// usualBlocks is how many blocks are read of a device that nothing is found on.
+	usualBlocks = 5
+	// mostBlocks bounds what is kept of the rest.
+	mostBlocks = 256
 )
 
-// device reads in whole windows and keeps them: formats look at the same few places.
+// buffers are what a device is read into; a list reads one device after the other.
+type buffers struct {
+	head   [headSize]byte
+	blocks [usualBlocks][blockSize]byte
+	kept   [usualBlocks]block
+}
+
+var pool = sync.Pool{New: func() any { return new(buffers) }}
+
+// device reads the start of a device in one piece and the rest in blocks, and keeps both: formats look
+// at the same few places.
 type device struct {
 	r    io.ReaderAt
 	size int64
-	kept map[int64][]byte
+	room *buffers
+	head []byte // what was read of the start; nil until then
+	kept []block
+	used int   // of the buffers for blocks
 	err  error // the first of r; what is read behind it is nothing
 }
 
+// block is one that was read.
+type block struct {
+	index int64
+	bytes []byte
+}
+
 func newDevice(r io.ReaderAt, size int64) *device {
-	return &device{r: r, size: size, kept: make(map[int64][]byte)}
+	room := pool.Get().(*buffers)
+	return &device{r: r, size: size, room: room, kept: room.kept[:0]}
+}
+
+// close gives the buffers back. What at returned must not be used any more.
+func (d *device) close() {
+	pool.Put(d.room)
+	*d = device{}
 }
 
 // at is length bytes at an offset; nil where the device does not have all of them. They must not be
-// changed.
+// changed, nor kept.
 func (d *device) at(offset, length int64) []byte {
 	if offset < 0 || length < 0 || offset > d.size-length {
 		return nil
 	}
-	first, last := offset/window, (offset+max(length, 1)-1)/window
-	if first == last {
-		w := d.window(first)
-		from := offset - first*window
-		if int64(len(w)) < from+length {
-			return nil
-		}
-		return w[from : from+length : from+length]
+	if offset+length <= headSize {
+		return cut(d.start(), offset, length)
 	}
-	joined := make([]byte, 0, (last-first+1)*window)
-	for i := first; i <= last; i++ {
-		joined = append(joined, d.window(i)...)
+	i, from := offset/blockSize, offset%blockSize
+	if from+length <= blockSize {
+		return cut(d.block(i), from, length)
 	}
-	from := offset - first*window
-	if int64(len(joined)) < from+length {
-		return nil
-	}
-	return joined[from : from+length : from+length]
+	return cut(d.read(make([]byte, length), offset), 0, length)
 }
 
-func (d *device) window(i int64) []byte {
-	if w, ok := d.kept[i]; ok {
-		return w
+// cut is a part of what was read; nil where that ends before it.
+func cut(b []byte, from, length int64) []byte {
+	if int64(len(b)) < from+length {
+		return nil
 	}
+	return b[from : from+length : from+length]
+}
+
+func (d *device) start() []byte {
+	if d.head == nil {
+		d.head = d.read(d.room.head[:min(headSize, d.size)], 0)
+	}
+	return d.head
+}
+
+func (d *device) block(index int64) []byte {
+	for _, b := range d.kept {
+		if b.index == index {
+			return b.bytes
+		}
+	}
+	if len(d.kept) == mostBlocks {
+		d.kept = d.kept[:0]
+	}
+	b := d.read(d.blockBuffer()[:min(blockSize, d.size-index*blockSize)], index*blockSize)
+	d.kept = append(d.kept, block{index, b})
+	return b
+}
+
+// blockBuffer is room for one more block. None is given out twice, since a format may still look at
+// what it holds.
+func (d *device) blockBuffer() []byte {
+	if d.used == usualBlocks {
+		return make([]byte, blockSize)
+	}
+	d.used++
+	return d.room.blocks[d.used-1][:]
+}
+
+// read fills b as far as the device goes.
+func (d *device) read(b []byte, offset int64) []byte {
 	if d.err != nil {
 		return nil
 	}
-	w := make([]byte, min(window, d.size-i*window))
-	n, err := d.r.ReadAt(w, i*window)
+	n, err := d.r.ReadAt(b, offset)
 	if err != nil && !errors.Is(err, io.EOF) {
 		d.err = err
 		return nil
 	}
-	if len(d.kept) == windows {
-		clear(d.kept)
-	}
-	d.kept[i] = w[:n]
-	return w[:n]
+	return b[:n]
 }
 
 // magic is the Signature of a format whose mark stands at an offset; nil where it does not.

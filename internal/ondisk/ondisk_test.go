@@ -86,14 +86,45 @@ func TestBtrfsBeyondTheSignature(t *testing.T) {
 
 func TestErrorsOfTheDeviceAreTold(t *testing.T) {
 	broken := errors.New("input/output error")
-	if _, err := Read(failing{broken}, 1<<30, 512); !errors.Is(err, broken) {
-		t.Errorf("%v, want %v", err, broken)
+	for _, good := range []int64{0, headSize, 1 << 20} {
+		if _, err := Read(failing{broken, good}, 1<<30, 512); !errors.Is(err, broken) {
+			t.Errorf("behind %d bytes: %v, want %v", good, err, broken)
+		}
 	}
 }
 
-type failing struct{ err error }
+// failing reads zeros, and fails behind the first good bytes.
+type failing struct {
+	err  error
+	good int64
+}
 
-func (f failing) ReadAt([]byte, int64) (int, error) { return 0, f.err }
+func (f failing) ReadAt(b []byte, at int64) (int, error) {
+	if at+int64(len(b)) > f.good {
+		return 0, f.err
+	}
+	clear(b)
+	return len(b), nil
+}
+
+// A buffer holds what another device had there. Nothing of that may be taken for this one's.
+func TestBuffersAreNotReadBeyondTheDevice(t *testing.T) {
+	full := make(memory, 1<<20)
+	for i := range full {
+		full[i] = byte(i)
+	}
+	full.read(t)
+	for _, size := range []int64{0, 100, 512, 4096, headSize, headSize + 100} {
+		d := newDevice(make(memory, size), 1<<20) // ends early
+		for _, at := range []int64{0, 64, 448, 4000, headSize - 64, headSize, headSize + 64, 1<<20 - 64} {
+			b := d.at(at, 64)
+			if (b != nil) != (at+64 <= size) || !isZero(b) {
+				t.Errorf("of %d bytes at %d: %x", size, at, b)
+			}
+		}
+		d.close()
+	}
+}
 
 func TestSmallAndEmptyDevices(t *testing.T) {
 	for _, size := range []int{0, 1, 511, 512, 1023, 4096, 65535, 65536, 1 << 20} {

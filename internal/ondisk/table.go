@@ -32,12 +32,28 @@ type Partition struct {
 	Logical    bool   // dos: lies in an extended one
 }
 
+// Entry is the entry with a number; nil where t is nil or has none.
+func (t *Table) Entry(number int) *Partition {
+	if t == nil {
+		return nil
+	}
+	for i := range t.Partitions {
+		if t.Partitions[i].Number == number {
+			return &t.Partitions[i]
+		}
+	}
+	return nil
+}
+
 // End is where the partition ends, in bytes.
 func (p *Partition) End() int64 { return p.Start + p.Size }
 
 const (
+	maxSector = 64 << 10 // no disk has larger ones
+
 	dosFirst     = 446 // the first of four entries of 16 bytes
 	dosSignature = 440
+	dosAIX       = "\xc9\xc2\xd4\xc1"
 	dosGPT       = 0xee // type of the entry that protects a GPT
 	// dosMostLinks bounds how many logical partitions are followed: so many have a number that the
 	// kernel can give.
@@ -46,7 +62,7 @@ const (
 
 // table reads the partition table: the GPT that a protective entry announces, else a dos table.
 func (d *device) table(sectorSize int64) *Table {
-	if sectorSize < 512 || sectorSize > window || d.size < 2*sectorSize {
+	if sectorSize < 512 || sectorSize > maxSector || d.size < 2*sectorSize {
 		return nil
 	}
 	b := d.at(0, 512)
@@ -85,8 +101,11 @@ func (e dosEntry) extended() bool {
 }
 
 // dos reads the four primary entries and the chains of logical ones. A boot sector whose flags are
-// neither set nor clear holds no table.
+// neither set nor clear holds no table, nor does one that AIX has marked as its own.
 func (d *device) dos(b []byte, sectorSize int64) *Table {
+	if string(b[:4]) == dosAIX {
+		return nil
+	}
 	t := &Table{Type: "dos", SectorSize: sectorSize}
 	if id := le.Uint32(b[dosSignature:]); id != 0 {
 		t.UUID = fmt.Sprintf("%08x", id)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -222,6 +223,122 @@ func TestDamagedGPT(t *testing.T) {
 		if got.PrimaryValid != c.primary || got.BackupValid != c.backup || got.BackupAtEnd != c.atEnd || len(got.Partitions) != 2 {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// sealGPT makes the checksum of a header hold again after a change.
+func sealGPT(h []byte) {
+	clear(h[16:20])
+	le.PutUint32(h[16:], crc32.ChecksumIEEE(h[:gptHeader]))
+}
+
+// TestGPTLies: first headers whose checksum holds and which say what cannot be. The copy counts then.
+func TestGPTLies(t *testing.T) {
+	whole := gptDisk(t)
+	for name, lie := range map[string]func(h []byte){
+		"it stands elsewhere":       func(h []byte) { le.PutUint64(h[24:], 7) },
+		"last before first":         func(h []byte) { le.PutUint64(h[48:], 3) },
+		"last behind the end":       func(h []byte) { le.PutUint64(h[48:], 1<<60) },
+		"entries behind the end":    func(h []byte) { le.PutUint64(h[72:], 1<<63) },
+		"no entries":                func(h []byte) { le.PutUint32(h[80:], 0) },
+		"too many entries":          func(h []byte) { le.PutUint32(h[80:], 1<<31); le.PutUint32(h[84:], 1<<31) },
+		"tiny entries":              func(h []byte) { le.PutUint32(h[84:], 16) },
+		"checksum of other entries": func(h []byte) { h[88]++ },
+	} {
+		m := memory(bytes.Clone(whole))
+		lie(m[512:])
+		sealGPT(m[512:])
+		if got := m.read(t).Table; got == nil || got.PrimaryValid || !got.BackupValid || len(got.Partitions) != 2 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestWhatAnnouncesAGPT(t *testing.T) {
+	hybrid := memory(gptDisk(t))
+	hybrid[dosFirst+4], hybrid[dosFirst+16+4] = 0x0c, dosGPT
+	if got := hybrid.read(t).Table; got == nil || got.Type != "gpt" || !got.PrimaryValid {
+		t.Errorf("behind another entry: %+v", got)
+	}
+	hybrid[dosFirst+16+4] = 0x83
+	if got := hybrid.read(t).Table; got == nil || got.Type != "dos" {
+		t.Errorf("not announced: %+v", got)
+	}
+}
+
+func TestGPTWithLargeSectors(t *testing.T) {
+	const sector = 4096
+	m := make(memory, 512*sector)
+	m[dosFirst+4], m[510], m[511] = dosGPT, 0x55, 0xaa
+	last := int64(len(m)/sector - 1)
+	for _, c := range []struct{ own, other, entries int64 }{{1, last, 2}, {last, 1, last - 4}} {
+		e, h := m[c.entries*sector:][:128*gptEntry], m[c.own*sector:]
+		copy(e, "TYPEGUIDTYPEGUIDPARTGUIDPARTGUID")
+		le.PutUint64(e[32:], 40)
+		le.PutUint64(e[40:], 49)
+		copy(h, "EFI PART")
+		for at, v := range map[int]int64{24: c.own, 32: c.other, 40: 6, 48: last - 5, 72: c.entries} {
+			le.PutUint64(h[at:], uint64(v))
+		}
+		for at, v := range map[int]uint32{12: gptHeader, 80: 128, 84: gptEntry, 88: crc32.ChecksumIEEE(e)} {
+			le.PutUint32(h[at:], v)
+		}
+		sealGPT(h)
+	}
+	c, err := Read(m, int64(len(m)), sector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := c.Table.Entry(1)
+	if p == nil || p.Start != 40*sector || p.Size != 10*sector || p.UUID != "54524150-5547-4449-5041-525447554944" || !c.Table.PrimaryValid || !c.Table.BackupAtEnd {
+		t.Errorf("%+v", c.Table)
+	}
+	if c.Table.Entry(2) != nil {
+		t.Errorf("a second entry: %+v", c.Table)
+	}
+	if got := m.read(t).Table; got != nil { // the same bytes where the disk has small sectors
+		t.Errorf("with other sectors: %+v", got)
+	}
+}
+
+func TestDOS(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(b []byte)
+		want   *Table
+	}{
+		{"with a signature", func(b []byte) { copy(b[dosSignature:], "\x78\x56\x34\x12") }, &Table{Type: "dos", UUID: "12345678", SectorSize: 512}},
+		{"without", func([]byte) {}, &Table{Type: "dos", SectorSize: 512}},
+		{"active", func(b []byte) { b[dosFirst] = 0x80 }, &Table{Type: "dos", SectorSize: 512}},
+		{"neither active nor not", func(b []byte) { b[dosFirst] = 0x7f }, nil},
+		{"of AIX", func(b []byte) { copy(b, dosAIX) }, nil},
+		{"a FAT's", fatParameters, nil},
+		{"what OS/2 puts there for JFS", func(b []byte) { fatParameters(b); copy(b[54:], "JFS     ") }, &Table{Type: "dos", SectorSize: 512}},
+	} {
+		m := make(memory, 4<<20)
+		m[510], m[511] = 0x55, 0xaa
+		c.change(m)
+		if diff := cmp.Diff(c.want, m.read(t).Table); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", c.name, diff)
+		}
+	}
+}
+
+// fatParameters writes the parameters of a FAT16 of 4 MiB.
+func fatParameters(b []byte) {
+	copy(b, "\xeb\x3c\x90mkfs.fat")
+	le.PutUint16(b[11:], 512)
+	b[13], b[16], b[21] = 1, 2, 0xf8
+	le.PutUint16(b[14:], 1)
+	le.PutUint16(b[17:], 512)
+	le.PutUint16(b[19:], 8192)
+	le.PutUint16(b[22:], 32)
+}
+
+func TestEntryOfNoTable(t *testing.T) {
+	var none *Table
+	if e := none.Entry(1); e != nil {
+		t.Errorf("%+v", e)
 	}
 }
 
