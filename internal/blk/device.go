@@ -58,6 +58,18 @@ func (d *Device) ReadAt(b []byte, at int64) (n int, err error) {
 	return n, nil
 }
 
+// Geometry is its size and that of its logical sectors, in bytes.
+func (d *Device) Geometry() (size, sector int64, err error) {
+	if size, err = unix.Seek(d.fd, 0, io.SeekEnd); err != nil {
+		return 0, 0, os.NewSyscallError("lseek", err)
+	}
+	bytes, err := unix.IoctlGetInt(d.fd, unix.BLKSSZGET)
+	if err != nil {
+		return 0, 0, os.NewSyscallError("ioctl BLKSSZGET", err)
+	}
+	return size, int64(bytes), nil
+}
+
 // PartitionIndex is the number of a partition by its kernel name.
 func PartitionIndex(name string) int {
 	index, _ := strconv.Atoi(name[len(strings.TrimRight(name, "0123456789")):])

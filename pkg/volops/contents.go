@@ -112,7 +112,7 @@ func (l *diskScan) read(name string) *diskContents {
 	}
 	c := &diskContents{disk: k}
 	switch {
-	case k.Size == 0 && k.Removable, k.Kind == "floppy": // see readTable
+	case k.Size == 0 && k.Removable, k.Kind == "floppy": // see readDevice
 		c.probeErr = "no_medium"
 	case k.Size > 0:
 		l.readContents(c)
@@ -129,8 +129,8 @@ func (l *diskScan) readContents(c *diskContents) {
 		own  *ondisk.Contents
 		part map[int]*ondisk.Contents
 	}
-	got, err := probeDevice(l.v, l.allowed, k.Number, k.Name, func(r io.ReaderAt) (read, error) {
-		own, err := ondisk.Read(r, k.Size, sector)
+	got, err := probeDevice(l.v, l.allowed, k.Number, k.Name, func(r *blk.Device) (read, error) {
+		own, err := readDisk(k)(r)
 		if err != nil || own.Table == nil {
 			return read{own: own}, err
 		}
@@ -201,7 +201,7 @@ func (l *diskScan) readPartition(p *partitionContents, sector int64) {
 	if err != nil || sectors <= 0 {
 		return
 	}
-	p.contents, err = probeDevice(l.v, l.allowed, p.kernel.Number, p.kernel.Name, func(r io.ReaderAt) (*ondisk.Contents, error) {
+	p.contents, err = probeDevice(l.v, l.allowed, p.kernel.Number, p.kernel.Name, func(r *blk.Device) (*ondisk.Contents, error) {
 		return ondisk.Read(r, sectors*512, sector)
 	})
 	if err != nil {
@@ -263,8 +263,8 @@ func signatureRow(c *ondisk.Contents) *registry.Signature {
 	}
 }
 
-// contentsTable is the partition table of a disk as the table has it; nil where there is none.
-func contentsTable(c *ondisk.Contents) *registry.PartitionTable {
+// tableRow is the partition table of a disk as the table has it; nil where there is none.
+func tableRow(c *ondisk.Contents) *registry.PartitionTable {
 	if c == nil || c.Table == nil {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/mount"
+	"github.com/geomind/my_os_server/internal/ondisk"
 )
 
 // devices is what one call knows of the host's block devices. Facts are read when they are first asked
@@ -32,10 +32,16 @@ type device struct {
 	disk  string   // kernel name of the disk that it is or lies on
 	path  string   // of its node
 	links []string // its stable names
-	tags  blk.Tags // of the filesystem on it
+	tags  tags     // of what stands on it
 
 	partUUID, partLabel string   // of partitions
 	members             []string // nodes of all devices of the filesystem, where there are several
+}
+
+// tags are the names that a filesystem or swap space gives itself: what UUID= and LABEL= mean.
+type tags struct {
+	uuid, label string
+	member      string // UUID of this one device, for formats that may have several
 }
 
 func (v *Vol) devices(allowed allowance) *devices {
@@ -132,13 +138,13 @@ func (d *devices) read(n blk.Number) *device {
 	}
 	dev.path = nodePath(dev.name)
 	if f := d.filesystemOn(dev.name); f != nil {
-		dev.tags = blk.Tags{UUID: f.UUID, Label: f.Label}
+		dev.tags = tags{uuid: f.UUID, label: f.Label}
 		if len(f.Members) > 1 {
 			dev.members = nodePaths(f.Members)
 		}
 	}
-	if dev.tags.UUID == "" {
-		dev.tags = d.tags(n, dev.name)
+	if dev.tags.uuid == "" {
+		dev.tags = d.readTags(n, dev.name)
 	}
 	return dev
 }
@@ -184,16 +190,31 @@ func (d *devices) filesystemOn(name string) *blk.Filesystem {
 	return nil
 }
 
-// tags takes the names of what stands on a device from udev's links, else from the device itself.
-func (d *devices) tags(n blk.Number, name string) blk.Tags {
-	t := blk.Tags{
-		UUID:  d.links().Name(n, "/dev/disk/by-uuid"),
-		Label: d.links().Name(n, "/dev/disk/by-label"),
+// readTags takes the names of what stands on a device from udev's links, else from the device itself.
+func (d *devices) readTags(n blk.Number, name string) tags {
+	t := tags{
+		uuid:  d.links().Name(n, "/dev/disk/by-uuid"),
+		label: d.links().Name(n, "/dev/disk/by-label"),
 	}
-	if t.UUID == "" {
-		t, _ = probe(d, n, name, blk.ReadTags)
+	if t.uuid == "" {
+		t, _ = probe(d, n, name, tagsOn)
 	}
 	return t
+}
+
+// tagsOn reads them from a device. As of udev's links there are none where it is uncertain what stands
+// there, nor for a member of an array, whose UUID is the array's.
+func tagsOn(dev *blk.Device) (tags, error) {
+	size, sector, err := dev.Geometry()
+	if err != nil {
+		return tags{}, err
+	}
+	c, err := ondisk.Read(dev, size, sector)
+	if err != nil || c.Signature == nil || c.Ambivalent || c.Signature.Usage == ondisk.RAID {
+		return tags{}, err
+	}
+	s := c.Signature
+	return tags{uuid: s.UUID, label: s.Label, member: s.UUIDSub}, nil
 }
 
 // readPartition does the same for the names of a partition; on the disk they stand in its table.
@@ -207,27 +228,35 @@ func (d *devices) readPartition(s *blk.Sysfs, dev *device, n blk.Number) {
 	if err != nil {
 		return
 	}
-	if table, _ := probe(d, disk.Number, disk.Name, tableOf(disk)); table != nil {
-		index := blk.PartitionIndex(dev.name)
-		dev.partUUID, dev.partLabel = table.PartUUID(index), table.PartLabel(index)
+	if e := d.table(disk).Entry(blk.PartitionIndex(dev.name)); e != nil {
+		dev.partUUID, dev.partLabel = e.UUID, e.Name
 	}
 }
 
-// tableOf reads the partition table of a disk.
-func tableOf(k *blk.Disk) func(io.ReaderAt) (*blk.Table, error) {
-	return func(r io.ReaderAt) (*blk.Table, error) {
-		return blk.ReadTable(r, k.Size, k.Queue.LogicalBlockSize.Value)
+// table reads the partition table of a disk; nil where there is none, or none to be read.
+func (d *devices) table(k *blk.Disk) *ondisk.Table {
+	c, err := probe(d, k.Number, k.Name, readDisk(k))
+	if err != nil {
+		return nil
+	}
+	return c.Table
+}
+
+// readDisk reads what stands on a disk.
+func readDisk(k *blk.Disk) func(*blk.Device) (*ondisk.Contents, error) {
+	return func(dev *blk.Device) (*ondisk.Contents, error) {
+		return ondisk.Read(dev, k.Size, k.Queue.LogicalBlockSize.Value)
 	}
 }
 
 // probe reads from a device for an object that can do without.
-func probe[T any](d *devices, n blk.Number, name string, f func(io.ReaderAt) (T, error)) (T, error) {
+func probe[T any](d *devices, n blk.Number, name string, f func(*blk.Device) (T, error)) (T, error) {
 	return probeDevice(d.v, d.allowed, n, name, f)
 }
 
 // probeDevice opens a device and has f read it. It waits no longer than a list may, and not at all
 // where calls on the device hang already.
-func probeDevice[T any](v *Vol, allowed allowance, n blk.Number, name string, f func(io.ReaderAt) (T, error)) (result T, err error) {
+func probeDevice[T any](v *Vol, allowed allowance, n blk.Number, name string, f func(*blk.Device) (T, error)) (result T, err error) {
 	if v.calls.Stuck(n) > 0 {
 		return result, context.DeadlineExceeded
 	}

@@ -38,7 +38,8 @@ func (l *diskList) fill(f *diskFacts) {
 		ReadOnly:             k.ReadOnly,
 		HardwareQueues:       integer(k.HardwareQueues),
 		Loop:                 loopRow(k.Loop),
-		PartitionTable:       tableRow(f.table),
+		PartitionTable:       tableRow(f.contents),
+		Signature:            signatureRow(f.contents),
 		ProbeError:           registry.NonZero(f.probeErr),
 		Partitions:           partitionNames(k.Partitions),
 		Holders:              orEmpty(k.HolderNames()),
@@ -99,28 +100,6 @@ func loopRow(l *blk.Loop) *registry.LoopBacking {
 		Partscan:       opt(l.Partscan),
 		DirectIo:       opt(l.DirectIO),
 	}
-}
-
-func tableRow(t *blk.Table) *registry.PartitionTable {
-	if t == nil {
-		return nil
-	}
-	r := &registry.PartitionTable{
-		Type:            t.Type,
-		UUID:            registry.NonZero(t.UUID),
-		SectorSizeBytes: registry.Some(t.SectorSize),
-	}
-	if g := t.GPT; g != nil {
-		r.FirstLba = registry.Some(clip(g.FirstLBA))
-		r.LastLba = registry.Some(clip(g.LastLBA))
-		r.EntriesMax = registry.Some(int64(g.Entries))
-		r.PrimaryValid = registry.Some(g.PrimaryValid)
-		r.BackupValid = registry.Some(g.BackupValid)
-		if g.BackupValid {
-			r.BackupAtEnd = registry.Some(g.BackupAtEnd)
-		}
-	}
-	return r
 }
 
 func partitionNames(partitions []blk.Partition) []string {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/internal/ondisk"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -76,10 +77,10 @@ type diskList struct {
 
 // diskFacts is one disk on its way to its row.
 type diskFacts struct {
-	disk     *blk.Disk // nil where it is to be left out
-	err      error     // ends the list
-	node     *blk.Node // nil where /dev does not have it
-	table    *blk.Table
+	disk     *blk.Disk        // nil where it is to be left out
+	err      error            // ends the list
+	node     *blk.Node        // nil where /dev does not have it
+	contents *ondisk.Contents // nil where it was not read
 	probeErr string
 }
 
@@ -123,7 +124,7 @@ func (l *diskList) read(allowed allowance, name string) (f diskFacts) {
 	if node, err := blk.StatNode(l.v.root + nodePath(name)); err == nil && node.Number == k.Number {
 		f.node = &node
 	}
-	f.table, f.probeErr = l.readTable(allowed, k)
+	f.contents, f.probeErr = l.readDevice(allowed, k)
 	return f
 }
 
@@ -135,20 +136,20 @@ func (l *diskList) leftOut(name string) bool {
 	return !l.all && (isLoop && !attached || isRAM && strings.Trim(ram, "0123456789") == "")
 }
 
-// readTable reads the partition table of a disk, or says why not. Drives without a medium are not
+// readDevice reads what stands on a disk, or says why not. Drives without a medium are not
 // opened; nor are floppies, whose motor would start.
-func (l *diskList) readTable(allowed allowance, k *blk.Disk) (*blk.Table, string) {
+func (l *diskList) readDevice(allowed allowance, k *blk.Disk) (*ondisk.Contents, string) {
 	switch {
 	case k.Size == 0 && k.Removable, k.Kind == "floppy":
 		return nil, "no_medium"
 	case k.Size == 0:
 		return nil, ""
 	}
-	table, err := probeDevice(l.v, allowed, k.Number, k.Name, tableOf(k))
+	c, err := probeDevice(l.v, allowed, k.Number, k.Name, readDisk(k))
 	if err != nil {
 		return nil, probeError(err)
 	}
-	return table, ""
+	return c, ""
 }
 
 // probeError is why a device was not read.

@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/geomind/my_os_server/internal/testhost"
+	"github.com/geomind/my_os_server/pkg/registry"
 )
 
 // TestDisksAgainstWitnesses makes disks at random and holds every member of their rows against lsblk,
@@ -26,7 +28,7 @@ func TestDisksAgainstWitnesses(t *testing.T) {
 	for round := range testhost.Rounds(40) {
 		t.Run(fmt.Sprint(round), func(t *testing.T) {
 			s := newScene(t, rand.New(rand.NewPCG(seed, uint64(round))))
-			list := byName(rows(t, v, "vol.list_disks", `{}`, "disks"))
+			list := byName(readDisks(t, v, `{}`))
 			for _, d := range s.disks {
 				row := list[d.name]
 				if row == nil {
@@ -37,6 +39,16 @@ func TestDisksAgainstWitnesses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// readDisks lists the disks, and again where one did not answer in time.
+func readDisks(t *testing.T, v *Vol, params string) (list []map[string]any) {
+	t.Helper()
+	inTime(t, v, func() bool {
+		list = rows(t, v, "vol.list_disks", params, "disks")
+		return !slices.ContainsFunc(list, func(row map[string]any) bool { return row["probe_error"] == "timeout" })
+	})
+	return list
 }
 
 func byName(list []map[string]any) map[string]map[string]any {
@@ -57,6 +69,7 @@ func (d *sceneDisk) compare(t *testing.T, row map[string]any) {
 	compareNode(t, row, w)
 	d.compareLoop(t, row)
 	d.compareTable(t, row)
+	compareSignature(t, d.Path, signatureOf(t, row))
 	var holders []string
 	for _, h := range orNone(row["in_use_by"]) {
 		holder := h.(map[string]any)
@@ -71,6 +84,19 @@ func (d *sceneDisk) compare(t *testing.T, row map[string]any) {
 	if row["kind"] != "loop" || row["transport"] != "loop" || row["probe_error"] != nil {
 		t.Errorf("%s: kind %v, transport %v, probe_error %v", d.name, row["kind"], row["transport"], row["probe_error"])
 	}
+}
+
+// signatureOf takes the signature out of a row; nil where it has none.
+func signatureOf(t *testing.T, row map[string]any) (s *registry.Signature) {
+	t.Helper()
+	b, err := json.Marshal(row["signature"])
+	if err == nil {
+		err = json.Unmarshal(b, &s)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func orNone(list any) []any {
@@ -136,7 +162,7 @@ func (s *scene) compareNames(t *testing.T, v *Vol, d *sceneDisk, row map[string]
 		if err != nil {
 			t.Fatal(err)
 		}
-		one := byName(rows(t, v, "vol.list_disks", string(params), "disks"))
+		one := byName(readDisks(t, v, string(params)))
 		if diff := cmp.Diff(row, one[d.name]); diff != "" {
 			t.Errorf("%s: by %s (-list +one):\n%s", d.name, name, diff)
 		}

@@ -199,7 +199,7 @@ func (f *filesystemList) mountsOf(e *filesystem) []*mount.Mount {
 func (f *filesystemList) label(e *filesystem) string {
 	if e.signature == nil {
 		if dev := f.devices.get(e.members[0].number); dev != nil {
-			return dev.tags.Label
+			return dev.tags.label
 		}
 		return ""
 	}
@@ -248,7 +248,7 @@ func (f *filesystemList) fillUnread(row *registry.Filesystem, e *filesystem, mou
 		row.Type = mounts[0].FSType
 	}
 	if dev := f.devices.get(e.members[0].number); dev != nil {
-		row.UUID = registry.NonZero(dev.tags.UUID)
+		row.UUID = registry.NonZero(dev.tags.uuid)
 	}
 }
 

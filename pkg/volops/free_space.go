@@ -42,7 +42,7 @@ func (v *Vol) ListFreeSpace(ctx context.Context, p *registry.VolListFreeSpacePar
 	l := &diskScan{diskList: &diskList{v: v}}
 	r := &registry.VolListFreeSpaceResult{
 		Disk: nodePath(k.Name), SizeBytes: min(k.Size, maxInteger),
-		Extents: []registry.FreeExtent{}, PartitionTable: contentsTable(c), Signature: signatureRow(c),
+		Extents: []registry.FreeExtent{}, PartitionTable: tableRow(c), Signature: signatureRow(c),
 	}
 	if r.Signature != nil && r.PartitionTable == nil {
 		return r, nil
@@ -96,7 +96,7 @@ func (v *Vol) contentsOf(ctx context.Context, k *blk.Disk) (*ondisk.Contents, er
 			return nil, err
 		}
 		defer dev.Close()
-		return ondisk.Read(dev, k.Size, k.Queue.LogicalBlockSize.Value)
+		return readDisk(k)(dev)
 	})
 	if err != nil {
 		return nil, unreadable(waiting(err, nodePath(k.Name)))

@@ -193,8 +193,8 @@ func (l *mountList) fill(i int) {
 		l.row.Device = registry.NonZero(d.path)
 		l.row.Devices = d.members
 		l.row.StableIds = d.links
-		l.row.UUID = registry.NonZero(d.tags.UUID)
-		l.row.Label = registry.NonZero(d.tags.Label)
+		l.row.UUID = registry.NonZero(d.tags.uuid)
+		l.row.Label = registry.NonZero(d.tags.label)
 		l.row.Partuuid = registry.NonZero(d.partUUID)
 		l.row.Partlabel = registry.NonZero(d.partLabel)
 	}

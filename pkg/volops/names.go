@@ -60,10 +60,10 @@ func (d *devices) oneFilesystem(list []blk.Number) bool {
 			return false
 		}
 		if i == 0 {
-			uuid = dev.tags.UUID
+			uuid = dev.tags.uuid
 		}
-		member := cmp.Or(dev.tags.Member, dev.name)
-		if dev.tags.UUID != uuid || dev.tags.Member == "" && len(dev.members) == 0 || members[member] {
+		member := cmp.Or(dev.tags.member, dev.name)
+		if dev.tags.uuid != uuid || dev.tags.member == "" && len(dev.members) == 0 || members[member] {
 			return false
 		}
 		members[member] = true
@@ -133,9 +133,9 @@ func (d *devices) scan(s *blk.Sysfs, tag, value string) ([]blk.Number, error) {
 // fitting lists the disk and its partitions as far as they bear a name.
 func (d *devices) fitting(disk *blk.Disk, tag, value string) (list []blk.Number) {
 	if tag == "PARTUUID" {
-		table, _ := probe(d, disk.Number, disk.Name, tableOf(disk))
+		table := d.table(disk)
 		for _, p := range disk.Partitions {
-			if table != nil && table.PartUUID(p.Index) == value {
+			if e := table.Entry(p.Index); e != nil && e.UUID == value {
 				list = append(list, p.Number)
 			}
 		}
@@ -145,8 +145,8 @@ func (d *devices) fitting(disk *blk.Disk, tag, value string) (list []blk.Number)
 		if len(holders) > 0 {
 			return false
 		}
-		tags, _ := probe(d, n, name, blk.ReadTags)
-		return tag == "UUID" && tags.UUID == value || tag == "LABEL" && tags.Label == value
+		t, _ := probe(d, n, name, tagsOn)
+		return tag == "UUID" && t.uuid == value || tag == "LABEL" && t.label == value
 	}
 	if len(disk.Partitions) == 0 && bears(disk.Number, disk.Name, disk.Holders) {
 		list = append(list, disk.Number)
