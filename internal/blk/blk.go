@@ -1,8 +1,9 @@
 // Package blk reads what the kernel tells of block devices: sysfs with every attribute decoded, the
-// links and records that udev keeps, swaps, and the partition table on the device itself.
+// links and records that udev keeps, and swaps; and it opens devices for others to read what stands on
+// them.
 //
-// Everything but the partition table comes from the kernel's own files, which never wait for a device.
-// ReadTable does: callers bound how long they wait for it. The package starts no program, writes to no
+// Everything comes from the kernel's own files, which never wait for a device. A Device does: callers
+// bound how long they wait for it. The package starts no program, writes to no
 // device and never opens one exclusively, which would make somebody else's mount or mkfs fail.
 package blk
 
