@@ -182,13 +182,16 @@ func (d *device) insidePartition(t *Table, s *Signature) bool {
 }
 
 const (
-	// headSize is what is read of the start of a device at once: up to the end of the last superblock that
-	// stands there, which is that of btrfs.
-	headSize = btrfsOffset + btrfsSize
-	// blockSize is what is read at a time of the rest.
-	blockSize = 4 << 10
+	// headSize is what is read of the start of a device at once: most formats have their mark there.
+	headSize = 8 << 10
+	// blockSize is what is read at a time of the rest. There the formats' marks are far from each other,
+	// and what lies between them is costly to copy: the memory of many disks fits no cache.
+	blockSize = 512
+	// blockShift has blocks lie across the round numbers on both sides of which marks stand: that of a
+	// swap space ends where other formats begin.
+	blockShift = blockSize / 2
 	// usualBlocks is how many blocks are read of a device that nothing is found on.
-	usualBlocks = 5
+	usualBlocks = 9
 	// mostBlocks bounds what is kept of the rest.
 	mostBlocks = 256
 )
@@ -240,7 +243,7 @@ func (d *device) at(offset, length int64) []byte {
 	if offset+length <= headSize {
 		return cut(d.start(), offset, length)
 	}
-	i, from := offset/blockSize, offset%blockSize
+	i, from := (offset+blockShift)/blockSize, (offset+blockShift)%blockSize
 	if from+length <= blockSize {
 		return cut(d.block(i), from, length)
 	}
@@ -271,7 +274,8 @@ func (d *device) block(index int64) []byte {
 	if len(d.kept) == mostBlocks {
 		d.kept = d.kept[:0]
 	}
-	b := d.read(d.blockBuffer()[:min(blockSize, d.size-index*blockSize)], index*blockSize)
+	at := index*blockSize - blockShift
+	b := d.read(d.blockBuffer()[:min(blockSize, d.size-at)], at)
 	d.kept = append(d.kept, block{index, b})
 	return b
 }
