@@ -23,7 +23,7 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	lacking := unbuilt(vol)
+	lacking := vol.Unavailable() // once: it reads every mount, and net.status is asked often
 	net, err := netops.New(netops.Options{
 		Mode:        registry.NodeModeNative,
 		Version:     s.Version,
@@ -35,22 +35,4 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 	}
 	closeAll := func() error { return errors.Join(net.Close(), vol.Close()) }
 	return rpcserver.Native(registry.Servers{Net: net, Vol: vol}), closeAll, nil
-}
-
-// unbuilt lists the vol.* methods that a later release brings, for net.status, which knows its own.
-func unbuilt(vol *volops.Vol) []registry.UnavailableMethod {
-	type inherited struct{ registry.NotBuiltVol }
-	type own struct { // hides what is only inherited: see registry.UnbuiltVol
-		*volops.Vol
-		inherited
-	}
-	var list []registry.UnavailableMethod
-	for _, method := range registry.UnbuiltVol(own{Vol: vol}) {
-		list = append(list, registry.UnavailableMethod{
-			Method: method,
-			Kind:   registry.UnavailableKindUnsupported,
-			Reason: registry.Some(registry.UnsupportedReasonNotBuiltYet),
-		})
-	}
-	return list
 }
