@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// maxIdle sockets are kept. A kept socket saves the 50 µs that opening and configuring one takes; each
-// holds a receive buffer of 64 KiB, so more than a few would be memory for nothing.
-const maxIdle = 4
+// maxIdle sockets are kept. A kept socket saves the 50 µs that opening and configuring one takes, which is
+// more than a small request needs; each holds a receive buffer of 64 KiB, so more than a burst of small
+// calls has under way at a time would be memory for nothing.
+const maxIdle = 16
 
 // idleTime is for how long a socket is kept that nobody takes. What a burst of calls opened does not
 // stay for good, and a daemon that nobody calls holds no socket and has no timer.
