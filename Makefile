@@ -36,10 +36,11 @@ run: build
 generate:
 	go generate ./...
 
+# -count=1, since the cache does not know what tests run as programs.
 ## test: install what the tests need (Debian, as root), run all of them
 test:
 	scripts/test-deps
-	CGO_ENABLED=1 go test -race -timeout 20m ./...
+	CGO_ENABLED=1 go test -race -count=1 -timeout 20m ./...
 
 ## bench: ours and the peer tools in one run, as ratios (as root; ARGS="-n 9 -run routes")
 bench: build
