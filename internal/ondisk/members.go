@@ -122,11 +122,32 @@ func lvmID(b []byte) string {
 	return s.String()
 }
 
-// probeLUKS reads the first header of LUKS, big-endian: version at 6, UUID as text 168; of version 2 the
-// label 24, the subsystem 208, the header's own place 256.
+// secondLUKSHeaders are the places of the second header of LUKS 2: it follows the first, whose size is one
+// of these (cryptsetup's on-disk format, section 2.2).
+var secondLUKSHeaders = [...]int64{0x4000, 0x8000, 0x10000, 0x20000, 0x40000, 0x80000, 0x100000, 0x200000, 0x400000}
+
+// probeLUKS reads the header of LUKS; where the first one is gone, the second, by which cryptsetup repairs it.
 func probeLUKS(d *device) *Signature {
-	s, b := d.magic(0, "LUKS\xba\xbe"), d.at(0, 512)
-	if s == nil || b == nil {
+	if s := d.luksHeader(0, "LUKS\xba\xbe"); s != nil {
+		return s
+	}
+	for _, offset := range secondLUKSHeaders {
+		if s := d.luksHeader(offset, "SKUL\xba\xbe"); s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// luksHeader reads one header, big-endian: version at 6, UUID as text 168; of version 2 the label 24, the
+// subsystem 208, the header's own place 256.
+func (d *device) luksHeader(offset int64, magic string) *Signature {
+	s := d.magic(offset, magic)
+	if s == nil {
+		return nil
+	}
+	b := d.at(offset, 264)
+	if b == nil {
 		return nil
 	}
 	version := be.Uint16(b[6:])
@@ -135,7 +156,7 @@ func probeLUKS(d *device) *Signature {
 	case 1:
 		s.UUID = text(b[168:208])
 	case 2:
-		if be.Uint64(b[256:]) != 0 {
+		if be.Uint64(b[256:]) != uint64(offset) {
 			return nil
 		}
 		s.UUID, s.Label = text(b[168:208]), text(b[24:72])

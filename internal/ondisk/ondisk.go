@@ -191,7 +191,7 @@ const (
 	// swap space ends where other formats begin.
 	blockShift = blockSize / 2
 	// usualBlocks is how many blocks are read of a device that nothing is found on.
-	usualBlocks = 9
+	usualBlocks = 17
 	// mostBlocks bounds what is kept of the rest.
 	mostBlocks = 256
 )

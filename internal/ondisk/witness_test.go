@@ -287,6 +287,23 @@ func TestAgainstBlkid(t *testing.T) {
 	}
 }
 
+// TestSecondLUKSHeader: where the first header is overwritten the second still makes the disk LUKS, whatever
+// the headers' size.
+func TestSecondLUKSHeader(t *testing.T) {
+	testhost.Tool(t, "cryptsetup", "cryptsetup-bin")
+	r := rand.New(rand.NewPCG(testhost.Seed(t), 2))
+	for _, size := range []string{"16k", "32k", "64k", "128k", "256k", "512k", "1024k", "2048k", "4096k"} {
+		m := newImage(t, r, 64<<20)
+		m.run("cryptsetup", "luksFormat", "-q", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", "/etc/passwd",
+			"--keyfile-size", "16", "--type", "luks2", "--label", "kept", "--luks2-metadata-size", size)
+		m.write(0, make([]byte, 4096))
+		m.compare("headers of " + size)
+		if s := m.read().Signature; s == nil || s.Type != "crypto_LUKS" || s.Label != "kept" {
+			t.Errorf("headers of %s, the first gone: %+v", size, s)
+		}
+	}
+}
+
 var sortedMakers = func() (names []string) {
 	for name := range makers {
 		names = append(names, name)
