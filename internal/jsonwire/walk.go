@@ -42,6 +42,17 @@ func (o *ObjectReader) Name() []byte {
 	return o.name[1 : len(o.name)-1]
 }
 
+// Unfinished tells, after Next has reported false, of a member within whose value the text went wrong: its
+// name, and its value from the first byte to the end of the text. It is what is known of an object of which
+// only the beginning has come; Err says whether the text could go on from there (Offset is its end, or lies
+// within the escape, literal or character that the end cut in two). name is nil where the text went wrong outside of values.
+func (o *ObjectReader) Unfinished() (name, value []byte) {
+	if o.state != insideValue {
+		return nil, nil
+	}
+	return o.Name(), o.value
+}
+
 // ArrayReader walks the elements of one array as ObjectReader walks an object.
 type ArrayReader struct{ walk }
 
@@ -64,6 +75,7 @@ type walkState uint8
 const (
 	beforeFirst walkState = iota
 	behindValue
+	insideValue // where the text went wrong
 	finished
 )
 
@@ -107,6 +119,10 @@ func (w *walk) enter(closing byte) (bool, error) {
 func (w *walk) take() bool {
 	start := w.pos
 	w.err = w.scanner.value(1)
+	if w.err != nil {
+		w.state, w.value = insideValue, w.data[start:]
+		return false
+	}
 	w.value = w.data[start:w.pos]
-	return w.err == nil
+	return true
 }

@@ -157,3 +157,38 @@ func TestReadersFindTheDepthOfTheWholeText(t *testing.T) {
 		t.Errorf("65 arrays: %v, want %v", err, jsonwire.ErrDepth)
 	}
 }
+
+// TestUnfinished cuts an object at every byte: the member that the cut falls into is told of, with all that
+// there is of its value.
+func TestUnfinished(t *testing.T) {
+	const text = `{"a":1,"b":"\u00e4\ud83d\ude00é","c":{"d":[1,true,null,"x"],"e":{}}, "f" : [1.5e3,2] }`
+	for cut := range len(text) {
+		o := jsonwire.ReadObject([]byte(text[:cut]))
+		for o.Next() {
+		}
+		var syntax *jsonwire.SyntaxError
+		if !errors.As(o.Err(), &syntax) {
+			t.Fatalf("%q: %v", text[:cut], o.Err())
+		}
+		name, value := o.Unfinished()
+		begun := strings.LastIndex(text[:cut], `"`+string(name)+`"`)
+		switch {
+		case name == nil && value == nil:
+		case begun < 0 || len(value) > cut-begun || !strings.HasSuffix(text[:cut], string(value)):
+			t.Errorf("%q: unfinished is %q: %q", text[:cut], name, value)
+		case cut-syntax.Offset >= 12:
+			t.Errorf("%q: went wrong at byte %d of %d", text[:cut], syntax.Offset, cut)
+		}
+		if inC := cut >= strings.Index(text, `{"d"`) && cut < strings.Index(text, `, "f"`); inC != (string(name) == "c") {
+			t.Errorf("%q: unfinished is %q", text[:cut], name)
+		}
+	}
+	for _, whole := range []string{text, `{}`, `[1`, `{"a"`, `{"a":1 1`} {
+		o := jsonwire.ReadObject([]byte(whole))
+		for o.Next() {
+		}
+		if name, value := o.Unfinished(); name != nil || value != nil {
+			t.Errorf("%q: unfinished is %q: %q", whole, name, value)
+		}
+	}
+}

@@ -26,6 +26,11 @@ type Out struct {
 // answered and only cutting the connection is honest.
 func (o *Out) Sent() bool { return o.sent }
 
+// Spill is for a result that is JSON already and is appended to Buf by hand: to be called whenever Buf has
+// grown. It flushes a full buffer, whose bytes are then Write's and no longer in Buf, or enforces the limit.
+// An error means that nobody takes the rest.
+func (o *Out) Spill() error { return o.spill() }
+
 // spill is called when Buf has grown; it flushes a full buffer or enforces the limit.
 func (o *Out) spill() error {
 	if o.Write == nil {
