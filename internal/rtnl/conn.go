@@ -1,4 +1,5 @@
-// Package rtnl reads network interfaces, addresses, routes and neighbours from the kernel over rtnetlink(7).
+// Package rtnl reads network interfaces, addresses, routes, neighbours and the VLANs of bridges from the
+// kernel over rtnetlink(7).
 //
 // A dump is an iterator that decodes each message in place into one row, which is used again for the
 // next: a million routes cost the memory of one. What a row holds as a slice lies in the receive
@@ -16,7 +17,7 @@
 // meanwhile.
 //
 // The package names things as the kernel's headers do (linux/rtnetlink.h, if_link.h, if_addr.h,
-// neighbour.h) and gives its numbers the names that iproute2 gives them. It writes nothing, resolves no
+// neighbour.h, if_bridge.h) and gives its numbers the names that iproute2 gives them. It writes nothing, resolves no
 // names beyond those of interfaces, and keeps nothing between calls but sockets.
 package rtnl
 
@@ -50,6 +51,8 @@ type Conn struct {
 	address  Address
 	route    Route
 	neighbor Neighbor
+	vlans    InterfaceVLANs
+	globals  GlobalVLANs
 	device   deviceRequest
 }
 

@@ -35,7 +35,10 @@ func FuzzLink(f *testing.F) {
 		if err := l.decode(b); err != nil {
 			return err
 		}
-		_, err := decodeKind(&l)
+		if _, err := decodeKind(&l); err != nil {
+			return err
+		}
+		_, err := decodePort(&l)
 		return err
 	})
 }
@@ -75,15 +78,43 @@ func FuzzNeighbor(f *testing.F) {
 	})
 }
 
+func FuzzVLANs(f *testing.F) {
+	var v InterfaceVLANs
+	fuzzDecoder(f, "countvlans", func(b []byte) error {
+		err := v.decode(b)
+		for i := range v.VLANs {
+			if vlan := &v.VLANs[i]; err == nil && (vlan.First > vlan.Last || vlan.Last > MaxVLAN) {
+				f.Errorf("%d to %d", vlan.First, vlan.Last)
+			}
+		}
+		return err
+	})
+}
+
+func FuzzGlobalVLANs(f *testing.F) {
+	var v GlobalVLANs
+	fuzzDecoder(f, "globalvlans", func(b []byte) error {
+		err := v.decode(b)
+		for i := range v.VLANs {
+			if vlan := &v.VLANs[i]; err == nil && (vlan.First > vlan.Last || vlan.Last > MaxVLAN) {
+				f.Errorf("%d to %d", vlan.First, vlan.Last)
+			}
+		}
+		return err
+	})
+}
+
 // FuzzKind tries the options of every kind on every input.
 func FuzzKind(f *testing.F) {
-	kinds := []string{"vlan", "vrf", "bond", "vxlan", "tun", "macvlan", "ipvlan", "ipip", "sit", "ip6tnl", "gre", "ip6gre", "vti", "geneve", "xfrm"}
+	kinds := []string{"bridge", "vlan", "vrf", "bond", "vxlan", "tun", "macvlan", "ipvlan", "ipip", "sit", "ip6tnl", "gre", "ip6gre", "vti", "geneve", "xfrm"}
 	for _, messages := range captured(f, "links") {
 		for _, b := range messages {
 			var l Link
-			if l.decode(b) == nil && len(l.Data) > 0 {
-				f.Add(l.Data)
+			if l.decode(b) != nil {
+				continue
 			}
+			f.Add(bytes.Clone(l.Data))
+			f.Add(bytes.Clone(l.PortData))
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -92,8 +123,8 @@ func FuzzKind(f *testing.F) {
 				t.Errorf("%s: %v", kind, err)
 			}
 		}
-		for _, kind := range []string{"bond", "vrf"} {
-			if _, err := decodeKind(&Link{PortKind: kind, PortData: data}); err != nil && !errors.Is(err, ErrMalformed) {
+		for _, kind := range []string{"bond", "bridge", "vrf"} {
+			if _, err := decodePort(&Link{PortKind: kind, PortData: data}); err != nil && !errors.Is(err, ErrMalformed) {
 				t.Errorf("port of a %s: %v", kind, err)
 			}
 		}
