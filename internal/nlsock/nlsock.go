@@ -128,30 +128,39 @@ func (c *Conn) sendNow(fd uintptr) bool {
 	return !errors.Is(c.err, unix.EAGAIN)
 }
 
-// receive returns the next datagram. One that is larger than the buffer is lost; the buffer is grown
-// so that the same request succeeds when it is made again on this socket.
+// receive returns the next datagram.
 func (c *Conn) receive() ([]byte, error) {
 	if err := c.raw.Read(c.recv); err != nil {
 		return nil, err
 	}
-	if c.err != nil {
-		return nil, c.err
-	}
-	if c.n > len(c.buf) {
-		size := len(c.buf)
-		c.buf = make([]byte, align(c.n))
-		return nil, fmt.Errorf("%w: %d bytes for %d", ErrTruncated, c.n, size)
-	}
-	return c.buf[:c.n], nil
+	return c.whole(datagram{c.buf, c.n, c.err})
 }
 
-// recvNow reads one datagram. With MSG_TRUNC the kernel returns its real length (recv(2)).
+// whole is what was received. A datagram that is larger than the buffer is lost; the buffer is grown so
+// that the same request succeeds when it is made again on this socket.
+func (c *Conn) whole(d datagram) ([]byte, error) {
+	if d.err != nil {
+		return nil, d.err
+	}
+	if d.n > len(d.buf) {
+		c.buf = make([]byte, align(d.n))
+		return nil, fmt.Errorf("%w: %d bytes for %d", ErrTruncated, d.n, len(d.buf))
+	}
+	return d.buf[:d.n], nil
+}
+
+// recvNow reads one datagram.
 func (c *Conn) recvNow(fd uintptr) bool {
-	c.n, c.err = ignoringEINTR(func() (int, error) {
-		n, _, err := unix.Recvfrom(int(fd), c.buf, unix.MSG_TRUNC)
+	c.n, c.err = recvInto(fd, c.buf)
+	return !errors.Is(c.err, unix.EAGAIN)
+}
+
+// recvInto reads one datagram. With MSG_TRUNC the kernel returns its real length (recv(2)).
+func recvInto(fd uintptr, buf []byte) (int, error) {
+	return ignoringEINTR(func() (int, error) {
+		n, _, err := unix.Recvfrom(int(fd), buf, unix.MSG_TRUNC)
 		return n, err
 	})
-	return !errors.Is(c.err, unix.EAGAIN)
 }
 
 func ignoringEINTR(f func() (int, error)) (int, error) {

@@ -75,16 +75,18 @@ type answer struct {
 }
 
 // drainAtMost datagrams are read after an early stop: what is left of a short dump, which is mostly its
-// end alone, costs less than the new
-// socket that an unread one would; each datagram of a long one makes the kernel fill the next.
+// end alone, costs less than the new socket that an unread one would; each datagram of a long one makes
+// the kernel fill the next.
 const drainAtMost = 1
 
 // read receives until the answer is complete, or its consumer and then its patience has stopped. An
 // answer that had a datagram too large for the buffer is read to its end, untaken, so that the socket,
 // whose buffer has grown, can make the request again.
 func (c *Conn) read(a *answer) error {
+	in := intake{conn: c, multi: a.multi}
+	defer in.end()
 	for patience := drainAtMost; !a.done && patience >= 0; {
-		b, err := c.receive()
+		b, err := in.next()
 		switch {
 		case errors.Is(err, ErrTruncated):
 			a.truncated = err
@@ -102,6 +104,34 @@ func (c *Conn) read(a *answer) error {
 		}
 	}
 	return a.truncated
+}
+
+// intake is where the datagrams of one answer come from.
+type intake struct {
+	conn  *Conn
+	multi bool
+	count int
+	ahead *ahead // nil before the answer has shown to be long, and after its end
+}
+
+func (in *intake) next() ([]byte, error) {
+	if in.count++; in.count == aheadAfter && in.multi && len(in.conn.buf) == bufferSize {
+		in.ahead = in.conn.receiveAhead()
+	}
+	if in.ahead != nil {
+		if d, ok := in.ahead.next(); ok {
+			return in.conn.whole(d)
+		}
+		in.end()
+	}
+	return in.conn.receive()
+}
+
+func (in *intake) end() {
+	if in.ahead != nil {
+		in.ahead.stop()
+		in.ahead = nil
+	}
 }
 
 // datagram takes every message of one datagram. A Conn whose answer was not read to its end is not used
