@@ -11,29 +11,37 @@ import (
 	"strings"
 )
 
-// Names below the folders that are searched.
-const (
-	ownSocket  = "my_os_server/rpc.sock"
-	heroFolder = "hero/var/sockets"
-	heroSocket = "hero_db_root_os.sock"
-)
+// heroFolder is where, below a user's home, daemons of all kinds have their sockets.
+const heroFolder = "hero/var/sockets"
+
+// Service is whose sockets are looked up.
+type Service struct {
+	Socket   string // below the folders that are searched
+	Variable string // of the environment, that names the socket outright
+	Hero     string // in ~/hero/var/sockets
+}
+
+// MyOSServer is this server itself.
+var MyOSServer = Service{"my_os_server/rpc.sock", "MY_OS_SERVER_SOCKET", "hero_db_root_os.sock"}
 
 // Env is all that a lookup depends on.
 type Env struct {
-	Getenv func(name string) string
-	UID    int                    // effective
-	Home   string                 // the user's home as passwd(5) has it, never $HOME; empty where unknown
-	RunDir string                 // "/run"
-	IsDir  func(path string) bool // whether a folder stands at path
+	Service Service
+	Getenv  func(name string) string
+	UID     int                    // effective
+	Home    string                 // the user's home as passwd(5) has it, never $HOME; empty where unknown
+	RunDir  string                 // "/run"
+	IsDir   func(path string) bool // whether a folder stands at path
 }
 
 // Host is the environment of this process on this machine.
 func Host() Env {
 	return Env{
-		Getenv: os.Getenv,
-		UID:    os.Geteuid(),
-		Home:   homeOf(os.Geteuid()),
-		RunDir: "/run",
+		Service: MyOSServer,
+		Getenv:  os.Getenv,
+		UID:     os.Geteuid(),
+		Home:    homeOf(os.Geteuid()),
+		RunDir:  "/run",
 		IsDir: func(path string) bool {
 			info, err := os.Stat(path)
 			return err == nil && info.IsDir()
@@ -62,7 +70,7 @@ func (e Env) Server(w Wish) ([]string, error) {
 	return unique(append(paths, e.Hero(w)...)), nil
 }
 
-// Asked lists the paths that were asked for by the first of: flags, $MY_OS_SERVER_SOCKET,
+// Asked lists the paths that were asked for by the first of: flags, the service's own variable,
 // $HERO_SOCKET_DIR, the configuration file. None of them is no error.
 func (e Env) Asked(w Wish) ([]string, error) {
 	if len(w.Flags) > 0 {
@@ -84,7 +92,7 @@ func (e Env) Hero(w Wish) []string {
 	if w.NoHero || e.Home == "" || !e.IsDir(folder) {
 		return nil
 	}
-	return []string{filepath.Join(folder, heroSocket)}
+	return []string{filepath.Join(folder, e.Service.Hero)}
 }
 
 // Client lists the paths at which a client looks for a server, in order. flag is its --socket. Where the
@@ -101,20 +109,20 @@ func (e Env) Client(flag string) ([]string, error) {
 	if path != "" {
 		return []string{path}, nil
 	}
-	paths := []string{filepath.Join(e.RunDir, ownSocket)}
+	paths := []string{filepath.Join(e.RunDir, e.Service.Socket)}
 	if dir := e.runtimeDir(); dir != "" {
-		paths = append(paths, filepath.Join(dir, ownSocket))
+		paths = append(paths, filepath.Join(dir, e.Service.Socket))
 	}
 	return unique(append(paths, e.Hero(Wish{})...)), nil
 }
 
 // fromEnv is the path that the environment names outright, or none.
 func (e Env) fromEnv() (string, error) {
-	if path := e.Getenv("MY_OS_SERVER_SOCKET"); path != "" {
-		return path, absolute("$MY_OS_SERVER_SOCKET", path)
+	if path := e.Getenv(e.Service.Variable); path != "" {
+		return path, absolute("$"+e.Service.Variable, path)
 	}
 	if dir := e.Getenv("HERO_SOCKET_DIR"); dir != "" {
-		return filepath.Join(dir, ownSocket), absolute("$HERO_SOCKET_DIR", dir)
+		return filepath.Join(dir, e.Service.Socket), absolute("$HERO_SOCKET_DIR", dir)
 	}
 	return "", nil
 }
@@ -122,13 +130,13 @@ func (e Env) fromEnv() (string, error) {
 // fallback is where a server listens that was told nothing.
 func (e Env) fallback() ([]string, error) {
 	if e.UID == 0 {
-		return []string{filepath.Join(e.RunDir, ownSocket)}, nil
+		return []string{filepath.Join(e.RunDir, e.Service.Socket)}, nil
 	}
 	if dir := e.runtimeDir(); dir != "" {
-		return []string{filepath.Join(dir, ownSocket)}, nil
+		return []string{filepath.Join(dir, e.Service.Socket)}, nil
 	}
-	return nil, fmt.Errorf("%w: give --socket PATH, or set $MY_OS_SERVER_SOCKET or $XDG_RUNTIME_DIR (user %d may not listen in %s)",
-		ErrNoPath, e.UID, e.RunDir)
+	return nil, fmt.Errorf("%w: give --socket PATH, or set $%s or $XDG_RUNTIME_DIR (user %d may not listen in %s)",
+		ErrNoPath, e.Service.Variable, e.UID, e.RunDir)
 }
 
 // runtimeDir is $XDG_RUNTIME_DIR. The XDG Base Directory Specification has a relative one ignored.

@@ -15,6 +15,7 @@ import (
 // env builds an environment: vars are NAME=value, folders those that exist.
 func env(uid int, home string, vars []string, folders ...string) Env {
 	return Env{
+		Service: MyOSServer,
 		Getenv: func(name string) string {
 			for _, v := range vars {
 				if value, ok := strings.CutPrefix(v, name+"="); ok {
@@ -214,5 +215,36 @@ func TestHost(t *testing.T) {
 	}
 	if !e.IsDir("/proc") || e.IsDir("/proc/version") || e.IsDir("/proc/nothing") {
 		t.Error("IsDir does not tell folders from other things")
+	}
+}
+
+// TestAnotherService looks for a daemon's socket where that daemon is told to listen.
+func TestAnotherService(t *testing.T) {
+	service := Service{"mosnet/rpc.sock", "MOSNET_SOCKET", "hero_db_root_mosnet.sock"}
+	folder := "/home/u/hero/var/sockets"
+	for _, c := range []struct {
+		vars   []string
+		wish   Wish
+		server []string
+		client []string
+	}{
+		{nil, Wish{}, []string{"/x/mosnet/rpc.sock", folder + "/hero_db_root_mosnet.sock"}, []string{"/run/mosnet/rpc.sock", "/x/mosnet/rpc.sock", folder + "/hero_db_root_mosnet.sock"}},
+		{[]string{"MY_OS_SERVER_SOCKET=/own"}, Wish{NoHero: true}, []string{"/x/mosnet/rpc.sock"}, []string{"/run/mosnet/rpc.sock", "/x/mosnet/rpc.sock", folder + "/hero_db_root_mosnet.sock"}},
+		{[]string{"HERO_SOCKET_DIR=/hero"}, Wish{NoHero: true, File: []string{"/file"}}, []string{"/hero/mosnet/rpc.sock"}, []string{"/hero/mosnet/rpc.sock"}},
+		{[]string{"HERO_SOCKET_DIR=/hero", "MOSNET_SOCKET=/var"}, Wish{NoHero: true}, []string{"/var"}, []string{"/var"}},
+	} {
+		e := env(1000, "/home/u", append(c.vars, "XDG_RUNTIME_DIR=/x"), folder)
+		e.Service = service
+		server, err := e.Server(c.wish)
+		if err != nil {
+			t.Error(err)
+		}
+		client, err := e.Client("")
+		if err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff([][]string{c.server, c.client}, [][]string{server, client}); diff != "" {
+			t.Errorf("%q, %+v: (-want +got)\n%s", c.vars, c.wish, diff)
+		}
 	}
 }
