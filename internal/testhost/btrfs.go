@@ -1,8 +1,10 @@
 package testhost
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 type BtrfsOptions struct {
 	Devices  int      // 1 where 0
 	Size     int64    // of each device, bytes; 300 MiB where 0
+	Sizes    []int64  // of each device where they differ, in place of Devices and Size
 	Data     string   // profile of data; mkfs's choice where empty
 	Metadata string   // profile of metadata
 	Label    string   // label
@@ -42,11 +45,11 @@ func NewBtrfs(t testing.TB, o BtrfsOptions) *Btrfs {
 			args = append(args, flag[:]...)
 		}
 	}
-	size := o.Size
-	if size == 0 {
-		size = 300 << 20
+	sizes := o.Sizes
+	if sizes == nil {
+		sizes = slices.Repeat([]int64{cmp.Or(o.Size, 300<<20)}, max(o.Devices, 1))
 	}
-	for range max(o.Devices, 1) {
+	for _, size := range sizes {
 		disk := NewLoop(t, LoopOptions{Size: size})
 		b.Disks = append(b.Disks, disk)
 		args = append(args, disk.Path)
