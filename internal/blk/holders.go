@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -17,6 +18,9 @@ import (
 type Swap struct {
 	Path string // of the device or file, as it was when swapon was called; " (deleted)" behind it where it is gone
 	File bool   // a file in a filesystem, not a device
+
+	Size, Used int64 // bytes
+	Priority   int64 // higher is used first
 }
 
 // ReadSwaps reads what is swapped to. A kernel without swap has none.
@@ -32,7 +36,7 @@ func ReadSwaps(root string) ([]Swap, error) {
 }
 
 // parseSwaps takes a line of headings, then for each swap: path (with blanks and backslashes in octal),
-// type (partition or file), size, used, priority, parted by blanks and tabs.
+// type (partition or file), size and use in KiB, priority, parted by blanks and tabs.
 func parseSwaps(text []byte) ([]Swap, error) {
 	var list []Swap
 	for line := range bytes.Lines(text) {
@@ -43,10 +47,22 @@ func parseSwaps(text []byte) ([]Swap, error) {
 		if len(fields) < 5 {
 			return nil, fmt.Errorf("/proc/swaps: line %q: fewer than five fields", line)
 		}
-		list = append(list, Swap{Path: unescape(string(fields[0])), File: string(fields[1]) == "file"})
+		swap := Swap{Path: unescape(string(fields[0])), File: string(fields[1]) == "file"}
+		for i, number := range []*int64{&swap.Size, &swap.Used, &swap.Priority} {
+			n, err := strconv.ParseInt(string(fields[2+i]), 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("/proc/swaps: line %q: %w", line, err)
+			}
+			*number = n
+		}
+		swap.Size, swap.Used = kibibytes(swap.Size), kibibytes(swap.Used)
+		list = append(list, swap)
 	}
 	return list, nil
 }
+
+// kibibytes is so many of them in bytes, or the largest number there is.
+func kibibytes(n int64) int64 { return min(max(n, 0), math.MaxInt64>>10) << 10 }
 
 // unescape undoes the kernel's octal escapes.
 func unescape(s string) string {

@@ -46,7 +46,10 @@ func TestParseSwaps(t *testing.T) {
 	const text = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n" +
 		"/dev/sda2                               partition\t33554428\t0\t\t-2\n" +
 		"/swap\\040file\\134x\\040(deleted)          file\t\t1048572\t\t512\t\t-3\n"
-	want := []Swap{{Path: "/dev/sda2"}, {Path: "/swap file\\x (deleted)", File: true}}
+	want := []Swap{
+		{Path: "/dev/sda2", Size: 33554428 << 10, Priority: -2},
+		{Path: "/swap file\\x (deleted)", File: true, Size: 1048572 << 10, Used: 512 << 10, Priority: -3},
+	}
 	got, err := parseSwaps([]byte(text))
 	if err != nil {
 		t.Fatal(err)
@@ -54,8 +57,10 @@ func TestParseSwaps(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := parseSwaps([]byte("/dev/sda2 partition 1\n")); err == nil {
-		t.Error("a line with three fields is taken")
+	for _, line := range []string{"/dev/sda2 partition 1\n", "/dev/sda2 partition 1 x -2\n"} {
+		if _, err := parseSwaps([]byte(line)); err == nil {
+			t.Errorf("line %q is taken", line)
+		}
 	}
 	if swaps, err := ReadSwaps(t.TempDir()); swaps != nil || err != nil {
 		t.Errorf("without /proc/swaps: %v, %v", swaps, err)

@@ -23,7 +23,10 @@ type devices struct {
 	opened      *blk.Sysfs // nil until it is asked for
 	links       func() blk.Links
 	filesystems func() []blk.Filesystem
+	mounts      func() (*mount.Table, error)
+	swaps       func() ([]blk.Swap, error)
 	known       map[blk.Number]*device
+	seen        map[blk.Number]*ondisk.Contents // of devices that were read already
 }
 
 // device is a block device as other objects name it.
@@ -50,6 +53,8 @@ func (v *Vol) devices(allowed allowance) *devices {
 		allowed:     allowed,
 		links:       sync.OnceValue(func() blk.Links { return blk.ReadLinks(v.root, blk.DiskFolders(v.root)...) }),
 		filesystems: sync.OnceValue(func() []blk.Filesystem { return blk.Filesystems(v.root) }),
+		mounts:      sync.OnceValues(v.table),
+		swaps:       sync.OnceValues(func() ([]blk.Swap, error) { return blk.ReadSwaps(v.root) }),
 		known:       make(map[blk.Number]*device),
 	}
 }
@@ -196,25 +201,37 @@ func (d *devices) readTags(n blk.Number, name string) tags {
 		uuid:  d.links().Name(n, "/dev/disk/by-uuid"),
 		label: d.links().Name(n, "/dev/disk/by-label"),
 	}
-	if t.uuid == "" {
-		t, _ = probe(d, n, name, tagsOn)
+	if t.uuid != "" {
+		return t
 	}
+	if c := d.seen[n]; c != nil {
+		return tagsIn(c)
+	}
+	t, _ = probe(d, n, name, tagsOn)
 	return t
 }
 
-// tagsOn reads them from a device. As of udev's links there are none where it is uncertain what stands
-// there, nor for a member of an array, whose UUID is the array's.
+// tagsOn reads them from a device.
 func tagsOn(dev *blk.Device) (tags, error) {
 	size, sector, err := dev.Geometry()
 	if err != nil {
 		return tags{}, err
 	}
 	c, err := ondisk.Read(dev, size, sector)
-	if err != nil || c.Signature == nil || c.Ambivalent || c.Signature.Usage == ondisk.RAID {
+	if err != nil {
 		return tags{}, err
 	}
+	return tagsIn(c), nil
+}
+
+// tagsIn finds them in what stands on a device. As of udev's links there are none where it is uncertain
+// what that is, nor for a member of an array, whose UUID is the array's.
+func tagsIn(c *ondisk.Contents) tags {
 	s := c.Signature
-	return tags{uuid: s.UUID, label: s.Label, member: s.UUIDSub}, nil
+	if s == nil || c.Ambivalent || s.Usage == ondisk.RAID {
+		return tags{}
+	}
+	return tags{uuid: s.UUID, label: s.Label, member: s.UUIDSub}
 }
 
 // readPartition does the same for the names of a partition; on the disk they stand in its table.
@@ -235,6 +252,9 @@ func (d *devices) readPartition(s *blk.Sysfs, dev *device, n blk.Number) {
 
 // table reads the partition table of a disk; nil where there is none, or none to be read.
 func (d *devices) table(k *blk.Disk) *ondisk.Table {
+	if c := d.seen[k.Number]; c != nil {
+		return c.Table
+	}
 	c, err := probe(d, k.Number, k.Name, readDisk(k))
 	if err != nil {
 		return nil

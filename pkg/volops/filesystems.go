@@ -1,11 +1,8 @@
 package volops
 
 import (
-	"bytes"
 	"context"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/geomind/my_os_server/internal/blk"
@@ -56,7 +53,6 @@ type filesystemList struct {
 	unread []registry.UnreadDevice
 	mounts map[blk.Number][]*mount.Mount
 	swaps  []blk.Swap
-	uses   []swapUse // of each of the swaps
 }
 
 // filesystem is one filesystem or swap space.
@@ -166,7 +162,7 @@ func (f *filesystemList) joinUnread() {
 
 // findMounts maps devices to what is mounted from them.
 func (f *filesystemList) findMounts() error {
-	table, err := f.v.table()
+	table, err := f.devices.mounts()
 	if err != nil {
 		return err
 	}
@@ -177,11 +173,8 @@ func (f *filesystemList) findMounts() error {
 			f.mounts[n] = append(f.mounts[n], m)
 		}
 	}
-	if f.swaps, err = blk.ReadSwaps(f.v.root); err != nil {
-		return err
-	}
-	f.uses = readSwapUses(f.v.root, len(f.swaps))
-	return nil
+	f.swaps, err = f.devices.swaps()
+	return err
 }
 
 // mountsOf lists the mounts of a filesystem, by any of its devices.
@@ -309,46 +302,13 @@ func (f *filesystemList) askSpace(allowed allowance, mounts []*mount.Mount) (*re
 
 // fillSwap tells of a swap space that is in use.
 func (f *filesystemList) fillSwap(row *registry.Filesystem, e *filesystem) {
-	for i, swap := range f.swaps {
+	for _, swap := range f.swaps {
 		n, ok := f.devices.byNode(swap.Path)
 		if !ok || swap.File || n != e.members[0].number {
 			continue
 		}
 		row.Mounted = true
 		row.MountPoints = append(row.MountPoints, "[SWAP]")
-		if f.uses != nil {
-			row.SizeBytes, row.UsedBytes = registry.Some(f.uses[i].size), registry.Some(f.uses[i].used)
-		}
+		row.SizeBytes, row.UsedBytes = registry.Some(min(swap.Size, maxInteger)), registry.Some(min(swap.Used, maxInteger))
 	}
-}
-
-// swapUse is how much of a swap space there is and is used, in bytes.
-type swapUse struct{ size, used int64 }
-
-// readSwapUses reads the sizes in /proc/swaps, which has a heading and then a line for each: a path, a
-// type, size and use in KiB, a priority. It is nil where they are not as many as expected: one was added
-// or removed since.
-func readSwapUses(root string, expected int) []swapUse {
-	text, err := os.ReadFile(root + "/proc/swaps")
-	if err != nil {
-		return nil
-	}
-	_, text, _ = bytes.Cut(text, []byte("\n"))
-	uses := make([]swapUse, 0, expected)
-	for line := range bytes.Lines(text) {
-		fields := bytes.Fields(line)
-		if len(fields) < 5 {
-			return nil
-		}
-		size, errSize := strconv.ParseInt(string(fields[len(fields)-3]), 10, 64)
-		used, errUsed := strconv.ParseInt(string(fields[len(fields)-2]), 10, 64)
-		if errSize != nil || errUsed != nil {
-			return nil
-		}
-		uses = append(uses, swapUse{size << 10, used << 10})
-	}
-	if len(uses) != expected {
-		return nil
-	}
-	return uses
 }

@@ -1,40 +1,12 @@
 package volops
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/ondisk"
 )
-
-func TestReadSwapUses(t *testing.T) {
-	const heading = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n"
-	for name, c := range map[string]struct {
-		text     string
-		expected int
-		want     []swapUse
-	}{
-		"none":        {heading, 0, []swapUse{}},
-		"two":         {heading + "/dev/vda2 partition 1024 512 -2\n/with\\040blank\\040(deleted) file 8 0 -3\n", 2, []swapUse{{1 << 20, 512 << 10}, {8 << 10, 0}}},
-		"one was new": {heading + "/dev/vda2 partition 1024 512 -2\n", 2, nil},
-		"cut":         {heading + "/dev/vda2 partition 1024\n", 1, nil},
-		"no number":   {heading + "/dev/vda2 partition x 512 -2\n", 1, nil},
-	} {
-		root := t.TempDir()
-		if err := os.Mkdir(filepath.Join(root, "proc"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(root, "proc/swaps"), []byte(c.text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got := readSwapUses(root, c.expected); !slices.Equal(got, c.want) || (got == nil) != (c.want == nil) {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
-		}
-	}
-}
 
 func TestCopiesOfAMemberAreFilesystemsOfTheirOwn(t *testing.T) {
 	sign := func(uuid, member string) *ondisk.Signature {

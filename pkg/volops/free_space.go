@@ -44,15 +44,21 @@ func (v *Vol) ListFreeSpace(ctx context.Context, p *registry.VolListFreeSpacePar
 		Disk: nodePath(k.Name), SizeBytes: min(k.Size, maxInteger),
 		Extents: []registry.FreeExtent{}, PartitionTable: tableRow(c), Signature: signatureRow(c),
 	}
-	if r.Signature != nil && r.PartitionTable == nil {
-		return r, nil
-	}
-	for _, e := range freeExtents(k.Size, k.Queue.LogicalBlockSize.Value, c.Table, l.taken(k, c)) {
+	for _, e := range l.freeSpace(k, c) {
 		r.Extents = append(r.Extents, registry.FreeExtent{StartBytes: e.start, SizeBytes: e.end - e.start})
 		r.FreeBytes += e.end - e.start
 		r.LargestBytes = max(r.LargestBytes, e.end-e.start)
 	}
 	return r, nil
+}
+
+// freeSpace is where new partitions can go on a disk with these contents: nowhere where something takes
+// it as a whole.
+func (l *diskScan) freeSpace(k *blk.Disk, c *ondisk.Contents) []stretch {
+	if c.Signature != nil && c.Table == nil {
+		return nil
+	}
+	return freeExtents(k.Size, k.Queue.LogicalBlockSize.Value, c.Table, l.taken(k, c))
 }
 
 // wholeDisk finds the one disk that a name stands for.

@@ -42,7 +42,7 @@ func (h *holders) hold(n blk.Number, kind registry.HolderKind, name string) {
 
 // addMounts takes the mounts of our own namespace. A btrfs is held on all its devices.
 func (h *holders) addMounts(d *devices) error {
-	table, err := d.v.table()
+	table, err := d.mounts()
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (h *holders) addMounts(d *devices) error {
 }
 
 func (h *holders) addSwaps(d *devices) error {
-	swaps, err := blk.ReadSwaps(d.v.root)
+	swaps, err := d.swaps()
 	if err != nil {
 		return err
 	}
