@@ -63,6 +63,14 @@ func (a *Attrs) Type() uint16 { return a.typ }
 // Bytes is the attribute's value, in place.
 func (a *Attrs) Bytes() []byte { return a.value }
 
+// Sized is the value's first n bytes, in place, for a structure of that size; nil where it is shorter.
+func (a *Attrs) Sized(n int) []byte {
+	if !a.has(n) {
+		return nil
+	}
+	return a.value[:n]
+}
+
 // Nested walks the attributes in this one's value. The caller asks the returned walk for its error.
 func (a *Attrs) Nested() Attrs { return Attributes(a.value) }
 
