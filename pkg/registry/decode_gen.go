@@ -342,6 +342,7 @@ func (v *NetBridgeParams) set(d *decoder, member int, raw []byte) {
 
 var membersOfNetVlanParams = []Param{
 	{Name: "bridge", Required: false},
+	{Name: "stats", Required: false},
 }
 
 func (*NetVlanParams) members() []Param { return membersOfNetVlanParams }
@@ -350,6 +351,8 @@ func (v *NetVlanParams) set(d *decoder, member int, raw []byte) {
 	switch member {
 	case 0:
 		v.Bridge = opt(d.text(raw, &ruleOfInterfaceName))
+	case 1:
+		v.Stats = opt(d.boolean(raw))
 	}
 }
 

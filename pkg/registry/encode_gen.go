@@ -410,6 +410,14 @@ func (v *Bridge) AppendJSON(b []byte) []byte {
 		b = append(b, `,"mst_enabled":`...)
 		b = jsonwire.AppendBool(b, v.MstEnabled.value)
 	}
+	if v.MdbOffloadFailNotification.set {
+		b = append(b, `,"mdb_offload_fail_notification":`...)
+		b = jsonwire.AppendBool(b, v.MdbOffloadFailNotification.value)
+	}
+	if v.FdbLocalVlan0.set {
+		b = append(b, `,"fdb_local_vlan_0":`...)
+		b = jsonwire.AppendBool(b, v.FdbLocalVlan0.value)
+	}
 	if v.FdbLearned.set {
 		b = append(b, `,"fdb_learned":`...)
 		b = jsonwire.AppendInt(b, v.FdbLearned.value)
@@ -446,6 +454,10 @@ func (v *Bridge) AppendJSON(b []byte) []byte {
 		b = append(b, `,"mcast_querier_ipv4_port":`...)
 		b = jsonwire.AppendString(b, v.McastQuerierIpv4Port.value)
 	}
+	if v.McastQuerierIpv4TimerS.set {
+		b = append(b, `,"mcast_querier_ipv4_timer_s":`...)
+		b = jsonwire.AppendFloat(b, v.McastQuerierIpv4TimerS.value)
+	}
 	if v.McastQuerierIpv6Address.set {
 		b = append(b, `,"mcast_querier_ipv6_address":`...)
 		b = jsonwire.AppendAddr(b, v.McastQuerierIpv6Address.value)
@@ -453,6 +465,10 @@ func (v *Bridge) AppendJSON(b []byte) []byte {
 	if v.McastQuerierIpv6Port.set {
 		b = append(b, `,"mcast_querier_ipv6_port":`...)
 		b = jsonwire.AppendString(b, v.McastQuerierIpv6Port.value)
+	}
+	if v.McastQuerierIpv6TimerS.set {
+		b = append(b, `,"mcast_querier_ipv6_timer_s":`...)
+		b = jsonwire.AppendFloat(b, v.McastQuerierIpv6TimerS.value)
 	}
 	if v.McastHashMax.set {
 		b = append(b, `,"mcast_hash_max":`...)
@@ -10003,6 +10019,16 @@ func (v *VlanBridge) AppendJSON(b []byte) []byte {
 		}
 		b = append(b, ']')
 	}
+	if v.Global != nil {
+		b = append(b, `,"global":[`...)
+		for i := range v.Global {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = v.Global[i].AppendJSON(b)
+		}
+		b = append(b, ']')
+	}
 	b = append(b, `,"ports":[`...)
 	for i := range v.Ports {
 		if i > 0 {
@@ -10011,6 +10037,104 @@ func (v *VlanBridge) AppendJSON(b []byte) []byte {
 		b = v.Ports[i].AppendJSON(b)
 	}
 	b = append(b, `]}`...)
+	return b
+}
+
+// AppendJSON appends v as a JSON object.
+func (v *VlanGlobal) AppendJSON(b []byte) []byte {
+	b = append(b, `{"vlan":`...)
+	b = jsonwire.AppendInt(b, v.Vlan)
+	if v.VlanEnd.set {
+		b = append(b, `,"vlan_end":`...)
+		b = jsonwire.AppendInt(b, v.VlanEnd.value)
+	}
+	if v.Msti.set {
+		b = append(b, `,"msti":`...)
+		b = jsonwire.AppendInt(b, v.Msti.value)
+	}
+	if v.McastSnooping.set {
+		b = append(b, `,"mcast_snooping":`...)
+		b = jsonwire.AppendBool(b, v.McastSnooping.value)
+	}
+	if v.McastQuerier.set {
+		b = append(b, `,"mcast_querier":`...)
+		b = jsonwire.AppendBool(b, v.McastQuerier.value)
+	}
+	if v.McastIgmpVersion.set {
+		b = append(b, `,"mcast_igmp_version":`...)
+		b = jsonwire.AppendInt(b, v.McastIgmpVersion.value)
+	}
+	if v.McastMldVersion.set {
+		b = append(b, `,"mcast_mld_version":`...)
+		b = jsonwire.AppendInt(b, v.McastMldVersion.value)
+	}
+	if v.McastLastMemberCount.set {
+		b = append(b, `,"mcast_last_member_count":`...)
+		b = jsonwire.AppendInt(b, v.McastLastMemberCount.value)
+	}
+	if v.McastStartupQueryCount.set {
+		b = append(b, `,"mcast_startup_query_count":`...)
+		b = jsonwire.AppendInt(b, v.McastStartupQueryCount.value)
+	}
+	if v.McastLastMemberIntervalS.set {
+		b = append(b, `,"mcast_last_member_interval_s":`...)
+		b = jsonwire.AppendFloat(b, v.McastLastMemberIntervalS.value)
+	}
+	if v.McastMembershipIntervalS.set {
+		b = append(b, `,"mcast_membership_interval_s":`...)
+		b = jsonwire.AppendFloat(b, v.McastMembershipIntervalS.value)
+	}
+	if v.McastQuerierIntervalS.set {
+		b = append(b, `,"mcast_querier_interval_s":`...)
+		b = jsonwire.AppendFloat(b, v.McastQuerierIntervalS.value)
+	}
+	if v.McastQueryIntervalS.set {
+		b = append(b, `,"mcast_query_interval_s":`...)
+		b = jsonwire.AppendFloat(b, v.McastQueryIntervalS.value)
+	}
+	if v.McastQueryResponseIntervalS.set {
+		b = append(b, `,"mcast_query_response_interval_s":`...)
+		b = jsonwire.AppendFloat(b, v.McastQueryResponseIntervalS.value)
+	}
+	if v.McastStartupQueryIntervalS.set {
+		b = append(b, `,"mcast_startup_query_interval_s":`...)
+		b = jsonwire.AppendFloat(b, v.McastStartupQueryIntervalS.value)
+	}
+	if v.McastQuerierIpv4Address.set {
+		b = append(b, `,"mcast_querier_ipv4_address":`...)
+		b = jsonwire.AppendAddr(b, v.McastQuerierIpv4Address.value)
+	}
+	if v.McastQuerierIpv4Port.set {
+		b = append(b, `,"mcast_querier_ipv4_port":`...)
+		b = jsonwire.AppendString(b, v.McastQuerierIpv4Port.value)
+	}
+	if v.McastQuerierIpv4TimerS.set {
+		b = append(b, `,"mcast_querier_ipv4_timer_s":`...)
+		b = jsonwire.AppendFloat(b, v.McastQuerierIpv4TimerS.value)
+	}
+	if v.McastQuerierIpv6Address.set {
+		b = append(b, `,"mcast_querier_ipv6_address":`...)
+		b = jsonwire.AppendAddr(b, v.McastQuerierIpv6Address.value)
+	}
+	if v.McastQuerierIpv6Port.set {
+		b = append(b, `,"mcast_querier_ipv6_port":`...)
+		b = jsonwire.AppendString(b, v.McastQuerierIpv6Port.value)
+	}
+	if v.McastQuerierIpv6TimerS.set {
+		b = append(b, `,"mcast_querier_ipv6_timer_s":`...)
+		b = jsonwire.AppendFloat(b, v.McastQuerierIpv6TimerS.value)
+	}
+	if v.McastRouterPorts != nil {
+		b = append(b, `,"mcast_router_ports":[`...)
+		for i := range v.McastRouterPorts {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = jsonwire.AppendString(b, v.McastRouterPorts[i])
+		}
+		b = append(b, ']')
+	}
+	b = append(b, '}')
 	return b
 }
 
@@ -10027,6 +10151,10 @@ func (v *VlanInterface) AppendJSON(b []byte) []byte {
 	if v.ParentIndex.set {
 		b = append(b, `,"parent_index":`...)
 		b = jsonwire.AppendInt(b, v.ParentIndex.value)
+	}
+	if v.LinkNetnsid.set {
+		b = append(b, `,"link_netnsid":`...)
+		b = jsonwire.AppendInt(b, v.LinkNetnsid.value)
 	}
 	b = append(b, `,"vlan_id":`...)
 	b = jsonwire.AppendInt(b, v.VlanID)
@@ -10109,9 +10237,33 @@ func (v *VlanRange) AppendJSON(b []byte) []byte {
 		b = append(b, `,"mcast_router":`...)
 		b = jsonwire.AppendInt(b, v.McastRouter.value)
 	}
+	if v.McastGroups.set {
+		b = append(b, `,"mcast_groups":`...)
+		b = jsonwire.AppendInt(b, v.McastGroups.value)
+	}
+	if v.McastMaxGroups.set {
+		b = append(b, `,"mcast_max_groups":`...)
+		b = jsonwire.AppendInt(b, v.McastMaxGroups.value)
+	}
 	if v.NeighSuppress.set {
 		b = append(b, `,"neigh_suppress":`...)
 		b = jsonwire.AppendBool(b, v.NeighSuppress.value)
+	}
+	if v.RxPackets.set {
+		b = append(b, `,"rx_packets":`...)
+		b = jsonwire.AppendInt(b, v.RxPackets.value)
+	}
+	if v.RxBytes.set {
+		b = append(b, `,"rx_bytes":`...)
+		b = jsonwire.AppendInt(b, v.RxBytes.value)
+	}
+	if v.TxPackets.set {
+		b = append(b, `,"tx_packets":`...)
+		b = jsonwire.AppendInt(b, v.TxPackets.value)
+	}
+	if v.TxBytes.set {
+		b = append(b, `,"tx_bytes":`...)
+		b = jsonwire.AppendInt(b, v.TxBytes.value)
 	}
 	b = append(b, '}')
 	return b
@@ -11066,6 +11218,10 @@ func (v *NetVlanParams) AppendJSON(b []byte) []byte {
 	if v.Bridge.set {
 		b = append(b, `,"bridge":`...)
 		b = jsonwire.AppendString(b, v.Bridge.value)
+	}
+	if v.Stats.set {
+		b = append(b, `,"stats":`...)
+		b = jsonwire.AppendBool(b, v.Stats.value)
 	}
 	return closeObject(b, start)
 }

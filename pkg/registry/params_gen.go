@@ -103,12 +103,15 @@ type NetBridgeParams struct {
 	Tag Opt[string] `json:"tag,omitzero"`
 }
 
-// NetVlanParams holds the params of net.vlan. What `bridge -d vlan` and the VLAN interfaces say, in ranges as
-// the kernel joins them. With `bridge`, `bridges` has that one and `interfaces` those that stand on it or on
-// one of its ports. A name that does not exist is not_found.
+// NetVlanParams holds the params of net.vlan. What `bridge -d vlan`, `bridge -d vlan global` and the VLAN
+// interfaces say, in ranges as the kernel joins them. A kernel without VLAN filtering has none for bridges.
+// With `bridge`, `bridges` has that one and `interfaces` those that stand on it or on one of its ports. A
+// name that does not exist is not_found.
 type NetVlanParams struct {
 	// Only this bridge.
 	Bridge Opt[string] `json:"bridge,omitzero"`
+	// With the counters of each VLAN id, and then without ranges. Absent: false.
+	Stats Opt[bool] `json:"stats,omitzero"`
 }
 
 // NetVMListParams holds the params of net.vm.list. The taps that net.vm.create_tap made, from the register,

@@ -259,6 +259,10 @@ type Bridge struct {
 	NoLinklocalLearn Opt[bool] `json:"no_linklocal_learn,omitzero"`
 	// Several spanning trees.
 	MstEnabled Opt[bool] `json:"mst_enabled,omitzero"`
+	// Listeners are told where hardware refuses a multicast entry.
+	MdbOffloadFailNotification Opt[bool] `json:"mdb_offload_fail_notification,omitzero"`
+	// The bridge's own addresses are kept in VLAN 0 alone.
+	FdbLocalVlan0 Opt[bool] `json:"fdb_local_vlan_0,omitzero"`
 	// Learned entries now.
 	FdbLearned Opt[int64] `json:"fdb_learned,omitzero"`
 	// Most learned entries; 0: no limit.
@@ -277,10 +281,14 @@ type Bridge struct {
 	McastQuerierIpv4Address Opt[netip.Addr] `json:"mcast_querier_ipv4_address,omitzero"`
 	// Where it is.
 	McastQuerierIpv4Port Opt[string] `json:"mcast_querier_ipv4_port,omitzero"`
+	// Seconds until that one counts as gone.
+	McastQuerierIpv4TimerS Opt[float64] `json:"mcast_querier_ipv4_timer_s,omitzero"`
 	// Who asks, IPv6.
 	McastQuerierIpv6Address Opt[netip.Addr] `json:"mcast_querier_ipv6_address,omitzero"`
 	// Where it is.
 	McastQuerierIpv6Port Opt[string] `json:"mcast_querier_ipv6_port,omitzero"`
+	// Seconds until that one counts as gone.
+	McastQuerierIpv6TimerS Opt[float64] `json:"mcast_querier_ipv6_timer_s,omitzero"`
 	// Most multicast groups.
 	McastHashMax Opt[int64] `json:"mcast_hash_max,omitzero"`
 	// Without effect since Linux 5.0.
@@ -5818,8 +5826,59 @@ type VlanBridge struct {
 	Pvid Opt[int64] `json:"pvid,omitzero"`
 	// VLAN ids that the bridge interface itself takes, rising.
 	Vlans []VlanRange `json:"vlans,omitzero"`
+	// What the bridge keeps by VLAN for all of its ports, rising; for OVS absent.
+	Global []VlanGlobal `json:"global,omitzero"`
 	// Its ports by interface index.
 	Ports []VlanPort `json:"ports"`
+}
+
+// VlanGlobal: Options of a bridge in some VLAN ids (BRIDGE_VLANDB_GOPTS_*). Those of multicast take effect
+// with mcast_vlan_snooping.
+type VlanGlobal struct {
+	// First VLAN id.
+	Vlan int64 `json:"vlan"`
+	// Last VLAN id of a range; absent: only one.
+	VlanEnd Opt[int64] `json:"vlan_end,omitzero"`
+	// Spanning tree instance; 0: the common one.
+	Msti Opt[int64] `json:"msti,omitzero"`
+	// Multicast snooping.
+	McastSnooping Opt[bool] `json:"mcast_snooping,omitzero"`
+	// The bridge asks itself.
+	McastQuerier Opt[bool] `json:"mcast_querier,omitzero"`
+	// IGMP version of queries.
+	McastIgmpVersion Opt[int64] `json:"mcast_igmp_version,omitzero"`
+	// MLD version of queries.
+	McastMldVersion Opt[int64] `json:"mcast_mld_version,omitzero"`
+	// Queries after a leave.
+	McastLastMemberCount Opt[int64] `json:"mcast_last_member_count,omitzero"`
+	// Queries at the start.
+	McastStartupQueryCount Opt[int64] `json:"mcast_startup_query_count,omitzero"`
+	// Seconds between queries after a leave.
+	McastLastMemberIntervalS Opt[float64] `json:"mcast_last_member_interval_s,omitzero"`
+	// Seconds after which a group without reports goes.
+	McastMembershipIntervalS Opt[float64] `json:"mcast_membership_interval_s,omitzero"`
+	// Seconds after which another querier counts as gone.
+	McastQuerierIntervalS Opt[float64] `json:"mcast_querier_interval_s,omitzero"`
+	// Seconds between queries.
+	McastQueryIntervalS Opt[float64] `json:"mcast_query_interval_s,omitzero"`
+	// Seconds in which to answer.
+	McastQueryResponseIntervalS Opt[float64] `json:"mcast_query_response_interval_s,omitzero"`
+	// Seconds between queries at the start.
+	McastStartupQueryIntervalS Opt[float64] `json:"mcast_startup_query_interval_s,omitzero"`
+	// Who asks, IPv4.
+	McastQuerierIpv4Address Opt[netip.Addr] `json:"mcast_querier_ipv4_address,omitzero"`
+	// Where it is.
+	McastQuerierIpv4Port Opt[string] `json:"mcast_querier_ipv4_port,omitzero"`
+	// Seconds until that one counts as gone.
+	McastQuerierIpv4TimerS Opt[float64] `json:"mcast_querier_ipv4_timer_s,omitzero"`
+	// Who asks, IPv6.
+	McastQuerierIpv6Address Opt[netip.Addr] `json:"mcast_querier_ipv6_address,omitzero"`
+	// Where it is.
+	McastQuerierIpv6Port Opt[string] `json:"mcast_querier_ipv6_port,omitzero"`
+	// Seconds until that one counts as gone.
+	McastQuerierIpv6TimerS Opt[float64] `json:"mcast_querier_ipv6_timer_s,omitzero"`
+	// Ports behind which a multicast router is.
+	McastRouterPorts []string `json:"mcast_router_ports,omitzero"`
 }
 
 // VlanInterface: A VLAN sub-interface.
@@ -5833,6 +5892,8 @@ type VlanInterface struct {
 	Parent Opt[string] `json:"parent,omitzero"`
 	// Its index.
 	ParentIndex Opt[int64] `json:"parent_index,omitzero"`
+	// Id of the network namespace that parent_index counts in, as in net.interfaces.
+	LinkNetnsid Opt[int64] `json:"link_netnsid,omitzero"`
 	// VLAN id.
 	VlanID int64 `json:"vlan_id"`
 	// 802.1Q, 802.1ad, or the ether type as 0x and four hexadecimal digits.
@@ -5878,8 +5939,20 @@ type VlanRange struct {
 	TunnelID Opt[int64] `json:"tunnel_id,omitzero"`
 	// Multicast router on it: 0 never, 1 learned, 2 always, 3 for now.
 	McastRouter Opt[int64] `json:"mcast_router,omitzero"`
+	// Multicast groups on the port in this VLAN.
+	McastGroups Opt[int64] `json:"mcast_groups,omitzero"`
+	// Most of them; 0: no limit.
+	McastMaxGroups Opt[int64] `json:"mcast_max_groups,omitzero"`
 	// ARP and ND are answered for it instead of flooded.
 	NeighSuppress Opt[bool] `json:"neigh_suppress,omitzero"`
+	// Frames that came in, where counters are asked for.
+	RxPackets Opt[int64] `json:"rx_packets,omitzero"`
+	// Their bytes.
+	RxBytes Opt[int64] `json:"rx_bytes,omitzero"`
+	// Frames that went out.
+	TxPackets Opt[int64] `json:"tx_packets,omitzero"`
+	// Their bytes.
+	TxBytes Opt[int64] `json:"tx_bytes,omitzero"`
 }
 
 // VmTap: A tap interface that this daemon made for a virtual machine.
