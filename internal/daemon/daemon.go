@@ -20,6 +20,7 @@ import (
 	"github.com/geomind/my_os_server/internal/aclfile"
 	"github.com/geomind/my_os_server/internal/config"
 	"github.com/geomind/my_os_server/internal/rpcserver"
+	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/acl"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -36,6 +37,7 @@ type Setup struct {
 	Version   string         // of the daemon
 	StartedAt time.Time      // when its process began its work
 	StateDir  string         // where it may keep what it must remember; locked for it
+	State     *state.Store   // what is kept there; closed after the backend
 	Log       zerolog.Logger // never makes the writer wait
 }
 
@@ -57,15 +59,14 @@ type daemon struct {
 // open brings a daemon to where it can serve. The caller closes what comes back, with an error too.
 func open(p Program, f *flags, c config.Config, log *logger, started time.Time) (*daemon, error) {
 	d := &daemon{program: p, flags: f, config: c, log: log.Logger, notify: newNotifier()}
-	state, err := openState(c.StateDir, os.Getenv)
+	folder, err := d.openState(c.StateDir)
 	if err != nil {
 		return d, err
 	}
-	d.closers = append(d.closers, state.Close)
 	if err := d.openRules(); err != nil {
 		return d, err
 	}
-	backend, closeBackend, err := p.Open(Setup{Version: Version(), StartedAt: started, StateDir: state.path, Log: d.log})
+	backend, closeBackend, err := p.Open(Setup{Version: Version(), StartedAt: started, StateDir: folder.path, State: folder.store, Log: d.log})
 	if err != nil {
 		return d, err
 	}
@@ -76,11 +77,34 @@ func open(p Program, f *flags, c config.Config, log *logger, started time.Time) 
 	if err := d.openSockets(); err != nil {
 		return d, err
 	}
-	ready := d.log.Info().Str("version", Version()).Int("pid", os.Getpid()).Str("state_dir", state.path)
+	ready := d.log.Info().Str("version", Version()).Int("pid", os.Getpid()).Str("state_dir", folder.path)
 	known(ready, "node", d.nodeName())
 	known(ready, "config", f.readConfig)
 	ready.Msg(p.Name + " is ready")
 	return d, nil
+}
+
+// openState opens the state folder, and tells what is amiss there and does not keep the daemon from running.
+func (d *daemon) openState(path string) (*stateFolder, error) {
+	boot, err := state.ReadBoot("/proc")
+	if err != nil {
+		d.log.Warn().Err(err).Msg("every start is taken for one after a boot")
+	}
+	folder, err := openState(path, os.Getenv, boot)
+	if err != nil {
+		return nil, err
+	}
+	d.closers = append(d.closers, folder.Close)
+	if folder.why != nil {
+		d.log.Error().Err(folder.why).Msg("the state folder cannot be written: calls that write are refused")
+	}
+	for _, p := range folder.store.Problems() {
+		line := d.log.Error().Str("cause", p.Cause)
+		known(line, "file", p.File)
+		known(line, "set_aside", p.SetAside)
+		line.Msg("part of the state could not be read")
+	}
+	return folder, nil
 }
 
 // known adds a field to a log line where there is something to say.

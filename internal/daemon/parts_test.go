@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/geomind/my_os_server/internal/config"
+	"github.com/geomind/my_os_server/internal/state"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -56,7 +57,7 @@ func TestStateOfOthers(t *testing.T) {
 	if err := os.Chown(folder, 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openState(folder, env()); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
+	if _, err := openState(folder, env(), state.Boot{}); err == nil || !strings.Contains(err.Error(), "belongs to user 12345") {
 		t.Errorf("%v", err)
 	}
 }

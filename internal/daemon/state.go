@@ -11,39 +11,79 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/state"
 )
 
 // systemState is where root's daemon keeps its state.
 const systemState = "/var/lib/my_os_server"
 
-// state is the folder for what must outlive the process. As long as it is open no other daemon has it.
-type state struct {
-	path string
-	lock *os.File
+// stateFolder is the folder for what must outlive the process. As long as it is open no other daemon has it.
+type stateFolder struct {
+	path  string
+	lock  *os.File // nil where the folder cannot be written
+	store *state.Store
+	why   error // that it cannot be written; nil: it can
 }
 
-// openState makes the folder where it is missing, checks that it is ours alone to write, and locks it.
-// An empty path stands for the default.
-func openState(path string, getenv func(string) string) (*state, error) {
+// openState makes the folder where it is missing, checks that it is ours alone to write, locks it and reads
+// what it holds. An empty path stands for the default. Where the system does not let it be written, its
+// store is one that can only be read: a host whose disk is full or read-only is still to be looked at.
+func openState(path string, getenv func(string) string, boot state.Boot) (*stateFolder, error) {
 	path, err := statePath(path, os.Geteuid(), getenv)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("state folder: %w", err)
+	f := &stateFolder{path: path}
+	if err = f.claim(); err != nil {
+		if !unwritable(err) {
+			return nil, err
+		}
+		f.why = err
+		f.store = state.OpenReadOnly(path, err, state.Options{Boot: boot})
+		return f, nil
 	}
-	if err := ownFolder(path); err != nil {
-		return nil, fmt.Errorf("state folder %s: %w", path, err)
+	if f.store, err = state.Open(path, state.Options{Boot: boot}); err != nil {
+		return nil, errors.Join(err, f.lock.Close())
 	}
-	lock, err := lockState(filepath.Join(path, "lock"))
-	if err != nil {
-		return nil, fmt.Errorf("state folder %s: %w", path, err)
-	}
-	return &state{path, lock}, nil
+	return f, nil
 }
 
-// Close lets another daemon have the folder.
-func (s *state) Close() error { return s.lock.Close() }
+// claim makes the folder and locks it.
+func (f *stateFolder) claim() error {
+	if err := os.MkdirAll(f.path, 0o700); err != nil {
+		return fmt.Errorf("state folder: %w", err)
+	}
+	if err := ownFolder(f.path); err != nil {
+		return fmt.Errorf("state folder %s: %w", f.path, err)
+	}
+	lock, err := lockState(filepath.Join(f.path, "lock"))
+	if err != nil {
+		return fmt.Errorf("state folder %s: %w", f.path, err)
+	}
+	f.lock = lock
+	return nil
+}
+
+// unwritable tells whether the system does not let anything be written there, as opposed to a folder that
+// is not fit to be used.
+func unwritable(err error) bool {
+	for _, errno := range []syscall.Errno{unix.EROFS, unix.EACCES, unix.EPERM, unix.ENOSPC, unix.EDQUOT} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// Close folds what is not folded and lets another daemon have the folder.
+func (f *stateFolder) Close() error {
+	err := f.store.Close()
+	if f.lock != nil {
+		err = errors.Join(err, f.lock.Close())
+	}
+	return err
+}
 
 // statePath is path, or the default of the user: for others than root that of the XDG Base Directory
 // Specification, which has a relative $XDG_STATE_HOME ignored.

@@ -43,10 +43,13 @@ var doors = map[string][]string{
 	"internal/ondisk":   {},
 	"internal/gpt":      {},
 	"internal/inuse":    {"internal/blk", "internal/mount"}, // who holds a device, out of what these two read
-	"pkg/netops":        {"pkg/registry", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo"},
-	"pkg/volops":        {"pkg/registry", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/ondisk", "internal/gpt", "internal/inuse", "internal/hostexec"},
+	"pkg/netops":        {"pkg/registry", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo"},
+	"pkg/volops":        {"pkg/registry", "internal/state", "internal/fault", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/ondisk", "internal/gpt", "internal/inuse", "internal/hostexec"},
 
-	"internal/daemon":         {"api", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock"},
+	"internal/fault": {},
+	"internal/state": {"internal/fault"},
+
+	"internal/daemon":         {"api", "internal/state", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock"},
 	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "internal/daemon", "internal/rpcserver"},
 
 	"internal/house":    {},

@@ -1,0 +1,46 @@
+//go:build faultpoints
+
+package fault
+
+import (
+	"os"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+)
+
+// What a test sets in the environment of the process that it wants dead.
+const (
+	killAt = "MY_OS_SERVER_FAULT_AT"  // number of the moment, counted from 1, at which it dies
+	trace  = "MY_OS_SERVER_FAULT_LOG" // file that each moment is appended to, a line each
+)
+
+var (
+	passed  atomic.Int64
+	last, _ = strconv.ParseInt(os.Getenv(killAt), 10, 64)
+	log     = openTrace(os.Getenv(trace))
+)
+
+// Point marks a moment, in words. At the one that the environment chose the process kills itself, as
+// kill -9 would: no deferred function runs and no buffer is flushed.
+func Point(name string) {
+	n := passed.Add(1)
+	if log != nil {
+		_, _ = log.WriteString(name + "\n")
+	}
+	if n == last {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // the signal is on its way
+	}
+}
+
+func openTrace(path string) *os.File {
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	return f
+}
