@@ -168,3 +168,16 @@ func Compare(a, b string) int {
 
 // digits is how many digits s begins with.
 func digits(s string) int { return len(s) - len(strings.TrimLeft(s, "0123456789")) }
+
+// Holders lists the kernel names of the devices that stand on a disk or partition, as its folder holders
+// has them. The error is fs.ErrNotExist where there is no such device.
+func (s *Sysfs) Holders(name string) ([]string, error) {
+	buf := s.buffers.Get().(*[attrSize]byte)
+	defer s.buffers.Put(buf)
+	d, err := openDir(s.sys, "class/block/"+fileName(name), buf)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
+	return sortedNames(d.list("holders")), nil
+}

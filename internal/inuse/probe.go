@@ -1,0 +1,45 @@
+package inuse
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/blk"
+)
+
+// Claimed tells whether somebody holds the device at path exclusively: a mount, a swap, an array, a program
+// such as mkfs. Of a disk it is so too where one of its partitions is held, and of a partition where its
+// whole disk is. It opens the device exclusively for that and closes it at once. The error is ENXIO where
+// the node belongs to another device than n.
+func Claimed(path string, n blk.Number) (bool, error) {
+	f, err := Claim(path, n, unix.O_RDONLY)
+	if errors.Is(err, unix.EBUSY) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, f.Close()
+}
+
+// Claim opens the device at path exclusively, with O_RDONLY or O_RDWR: as long as it is open nobody can
+// mount it, swap to it or claim it. Errors: EBUSY where it is held; ENXIO where the node belongs to another
+// device than n.
+func Claim(path string, n blk.Number, access int) (*os.File, error) {
+	fd, err := unix.Open(path, access|unix.O_EXCL|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFBLK || n != blk.Number{Major: unix.Major(uint64(st.Rdev)), Minor: unix.Minor(uint64(st.Rdev))}) {
+		err = unix.ENXIO
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
