@@ -36,6 +36,7 @@ var doors = map[string][]string{
 	"internal/hostexec": {},
 	"internal/sysctl":   {},
 	"internal/hostinfo": {},
+	"internal/netconf":  {},
 	"internal/mount":    {},
 	"internal/blk":      {},
 	"internal/hang":     {},
@@ -43,7 +44,7 @@ var doors = map[string][]string{
 	"internal/ondisk":   {},
 	"internal/gpt":      {},
 	"internal/inuse":    {"internal/blk", "internal/mount"}, // who holds a device, out of what these two read
-	"pkg/netops":        {"pkg/registry", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo"},
+	"pkg/netops":        {"pkg/registry", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/hang"},
 	"pkg/volops":        {"pkg/registry", "internal/state", "internal/fault", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/ondisk", "internal/gpt", "internal/inuse", "internal/hostexec"},
 
 	"internal/fault": {},

@@ -2416,6 +2416,10 @@ func (v *DnsInterface) AppendJSON(b []byte) []byte {
 		b = append(b, `,"dns_over_tls":`...)
 		b = jsonwire.AppendString(b, v.DNSOverTls.value)
 	}
+	if v.File.set {
+		b = append(b, `,"file":`...)
+		b = jsonwire.AppendString(b, v.File.value)
+	}
 	b = append(b, '}')
 	return b
 }
@@ -3536,7 +3540,12 @@ func (v *InterfaceConfig) AppendJSON(b []byte) []byte {
 		}
 		b = v.Facts[i].AppendJSON(b)
 	}
-	b = append(b, `]}`...)
+	b = append(b, ']')
+	if v.ManagerSource.set {
+		b = append(b, `,"manager_source":`...)
+		b = jsonwire.AppendString(b, v.ManagerSource.value)
+	}
+	b = append(b, '}')
 	return b
 }
 
@@ -3638,6 +3647,10 @@ func (v *InterfaceLease) AppendJSON(b []byte) []byte {
 	if v.Managed.set {
 		b = append(b, `,"managed":`...)
 		b = jsonwire.AppendBool(b, v.Managed.value)
+	}
+	if v.ManagerSource.set {
+		b = append(b, `,"manager_source":`...)
+		b = jsonwire.AppendString(b, v.ManagerSource.value)
 	}
 	b = append(b, '}')
 	return b
@@ -5267,6 +5280,16 @@ func (v *NetDnsResult) AppendJSON(b []byte) []byte {
 		}
 		b = append(b, ']')
 	}
+	if v.Files != nil {
+		b = append(b, `,"files":[`...)
+		for i := range v.Files {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = v.Files[i].AppendJSON(b)
+		}
+		b = append(b, ']')
+	}
 	b = append(b, '}')
 	return b
 }
@@ -5454,7 +5477,18 @@ func (v *NetLeaseResult) AppendJSON(b []byte) []byte {
 		}
 		b = v.Interfaces[i].AppendJSON(b)
 	}
-	b = append(b, `]}`...)
+	b = append(b, ']')
+	if v.Files != nil {
+		b = append(b, `,"files":[`...)
+		for i := range v.Files {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = v.Files[i].AppendJSON(b)
+		}
+		b = append(b, ']')
+	}
+	b = append(b, '}')
 	return b
 }
 
@@ -5765,7 +5799,18 @@ func (v *NetPrefixResult) AppendJSON(b []byte) []byte {
 		}
 		b = v.Prefixes[i].AppendJSON(b)
 	}
-	b = append(b, `]}`...)
+	b = append(b, ']')
+	if v.Files != nil {
+		b = append(b, `,"files":[`...)
+		for i := range v.Files {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = v.Files[i].AppendJSON(b)
+		}
+		b = append(b, ']')
+	}
+	b = append(b, '}')
 	return b
 }
 

@@ -765,8 +765,8 @@ type ConfigFact struct {
 type ConfigFile struct {
 	// Its path.
 	Path string `json:"path"`
-	// Whose file it is: systemd-networkd, NetworkManager, ifupdown, netplan, dhclient, dhcpcd, resolv.conf,
-	// my_os_server.
+	// Whose file it is: kernel (its command line), systemd-networkd, systemd-resolved, NetworkManager, ifupdown,
+	// netplan, dhclient, dhcpcd, resolv.conf, my_os_server.
 	Manager string `json:"manager"`
 	// Why it could not be read or understood; absent: it was.
 	Error Opt[string] `json:"error,omitzero"`
@@ -1155,7 +1155,8 @@ type DeviceExpectation struct {
 // Dhcp4Lease: A DHCPv4 lease, RFC 2131.
 type Dhcp4Lease struct {
 	// init, selecting, requesting, rebooting, bound, renewing, rebinding, expired, stopped. Of other managers'
-	// leases bound or expired is told from the file and the address.
+	// leases it is told from the file and the address: bound, expired, and stopped where the address is gone
+	// before its time.
 	State string `json:"state"`
 	// The address with its prefix length.
 	Address Opt[netip.Prefix] `json:"address,omitzero"`
@@ -1428,6 +1429,8 @@ type DnsInterface struct {
 	Dnssec Opt[string] `json:"dnssec,omitzero"`
 	// yes, opportunistic, no.
 	DNSOverTls Opt[string] `json:"dns_over_tls,omitzero"`
+	// File that this was read from.
+	File Opt[string] `json:"file,omitzero"`
 }
 
 // DnsServer: A name server.
@@ -2107,6 +2110,8 @@ type InterfaceConfig struct {
 	Parent Opt[string] `json:"parent,omitzero"`
 	// The settings behind this, in order of weight: the first of a name holds.
 	Facts []ConfigFact `json:"facts"`
+	// File that says that the manager has it.
+	ManagerSource Opt[string] `json:"manager_source,omitzero"`
 }
 
 // InterfaceCounters: Counters of an interface since it was made (struct rtnl_link_stats64, IFLA_STATS64).
@@ -2185,6 +2190,8 @@ type InterfaceLease struct {
 	Prefixes []DelegatedPrefix `json:"prefixes"`
 	// This daemon holds the leases.
 	Managed Opt[bool] `json:"managed,omitzero"`
+	// File that says that the manager has it.
+	ManagerSource Opt[string] `json:"manager_source,omitzero"`
 }
 
 // InterfaceMacvlan: Options of a macvlan, macvtap, ipvlan or ipvtap interface.
@@ -3060,6 +3067,8 @@ type NetDnsResult struct {
 	Fallback []DnsServer `json:"fallback,omitzero"`
 	// Per interface, where systemd-resolved runs.
 	Interfaces []DnsInterface `json:"interfaces,omitzero"`
+	// Files that were looked at, in order of reading; one that could not be read or understood says why.
+	Files []ConfigFile `json:"files,omitzero"`
 }
 
 // NetFirewallAddRuleResult: Answer of net.firewall.add_rule.
@@ -3156,6 +3165,8 @@ type NetLeaseRestartResult struct {
 type NetLeaseResult struct {
 	// Interfaces that have a lease, a SLAAC address or a manager that asks for one, by index.
 	Interfaces []InterfaceLease `json:"interfaces"`
+	// Files that were looked at, in order of reading; one that could not be read or understood says why.
+	Files []ConfigFile `json:"files,omitzero"`
 }
 
 // NetNatAddDnatResult: Answer of net.nat.add_dnat.
@@ -3289,6 +3300,8 @@ type NetOvsResult struct {
 type NetPrefixResult struct {
 	// Delegated prefixes, by interface and iaid.
 	Prefixes []DelegatedPrefix `json:"prefixes"`
+	// Files that were looked at, in order of reading; one that could not be read or understood says why.
+	Files []ConfigFile `json:"files,omitzero"`
 }
 
 // NetRoutesAddResult: Answer of net.routes.add.
