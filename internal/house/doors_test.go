@@ -56,13 +56,14 @@ var doors = map[string][]string{
 	"internal/house":    {},
 	"internal/e2e":      {},
 	"internal/testhost": {"pkg/registry/registrytest"},
+	"internal/vmtest":   {},
 }
 
 // processStarters are the only packages whose product code may import os/exec.
 var processStarters = []string{"internal/hostexec", "internal/testhost"}
 
 // testOnly are packages that product code must not import.
-var testOnly = []string{"internal/testhost", "pkg/registry/registrytest"}
+var testOnly = []string{"internal/testhost", "internal/vmtest", "pkg/registry/registrytest"}
 
 // listedPackage is what go list tells of one package.
 type listedPackage struct {
