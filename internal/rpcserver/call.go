@@ -52,10 +52,10 @@ func (x *exchange) perform(c *call, rec *record) error {
 	if x.s.inline[m.Index] {
 		return x.performInline(c, m)
 	}
-	if limit := x.s.ledger.calls.take(&x.c.share.calls, 1, x.c.share.privileged); limit != nil {
+	x.lane = x.s.lanes[m.Index]
+	if limit := x.takeSlot(); limit != nil {
 		return limit
 	}
-	x.slot = true
 	params, err := m.Decode(c.params)
 	if err != nil {
 		return err

@@ -117,7 +117,7 @@ func TestHandlerThatHangs(t *testing.T) {
 	}
 	close(release)
 	s.log.has(t, readMethod, "a handler came back after its call had ended")
-	eventually(t, "the places are free again", func() bool { return s.ledger.calls.taken.n.Load() == 0 && s.metrics.abandoned.Load() == 0 })
+	eventually(t, "the places are free again", func() bool { return s.ledger.calls.taken() == 0 && s.metrics.abandoned.Load() == 0 })
 	if strings.Contains(s.log.String(), "params are") {
 		t.Error("a handler's params changed under it")
 	}

@@ -27,8 +27,9 @@ type exchange struct {
 
 	buf      []byte // the answer, as far as it is not on the wire
 	batch    bool
-	slot     bool  // a call's place is taken, until its result is out of memory
-	stream   bool  // a stream's place is taken
+	lane     int   // of the call that is answered
+	slot     bool  // a call's place in the lane is taken, until its result is out of memory
+	stream   bool  // a stream's place in the lane is taken
 	onWire   bool  // a part of the answer is on the wire
 	streamed int   // how many bytes of it
 	broken   error // why no more can be put there
@@ -48,7 +49,7 @@ func (s *Server) borrow() *exchange {
 func (s *Server) giveBack(x *exchange) {
 	x.giveSlot()
 	if x.stream {
-		s.ledger.streams.give(&x.c.share.streams, 1)
+		s.ledger.streams[x.lane].give(&x.c.share.streams[x.lane], 1)
 	}
 	if x.bodyTaken > 0 {
 		s.ledger.bodies.give(&x.c.share.bodies, x.bodyTaken)
@@ -67,9 +68,16 @@ func (s *Server) giveBack(x *exchange) {
 	s.exchanges.Put(x)
 }
 
+// takeSlot takes a call's place in the lane; giveSlot gives it back where it is taken.
+func (x *exchange) takeSlot() *limitError {
+	limit := x.s.ledger.calls[x.lane].take(&x.c.share.calls[x.lane], 1, x.c.share.privileged)
+	x.slot = limit == nil
+	return limit
+}
+
 func (x *exchange) giveSlot() {
 	if x.slot {
-		x.s.ledger.calls.give(&x.c.share.calls, 1)
+		x.s.ledger.calls[x.lane].give(&x.c.share.calls[x.lane], 1)
 		x.slot = false
 	}
 }

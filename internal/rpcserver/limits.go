@@ -12,7 +12,8 @@ import (
 )
 
 // Limits bound what callers may take of the daemon at a time. A field that is 0 has the default that
-// stands beside it. Of each total a quarter is kept for root and the daemon's own uid.
+// stands beside it. Of each total a quarter is kept for root and the daemon's own uid. A Backend with lanes has
+// so many calls and streams in each.
 type Limits struct {
 	Conns         int // connections: 1024
 	ConnsPerUID   int // of one user: 64
@@ -126,13 +127,34 @@ func (r *resource) give(mine *gauge, n int64) {
 	mine.give(n)
 }
 
+// maxLanes is the largest number of lanes that a Backend may have.
+const maxLanes = 4
+
+// laned is a resource that each lane has its own of.
+type laned [maxLanes]resource
+
+func (l *laned) limit(name string, perUID, most int) {
+	for i := range l {
+		l[i].name, l[i].perUID, l[i].most = name, int64(perUID), int64(most)
+	}
+}
+
+// taken is how much is taken of it in all lanes.
+func (l *laned) taken() (n int64) {
+	for i := range l {
+		n += l[i].taken.n.Load()
+	}
+	return n
+}
+
 // share is what one user has taken. Users of the host are told apart by their uid, remote callers by
 // their address: whoever shares an address shares its limits.
 type share struct {
 	key        shareKey
 	privileged bool // root or the daemon's own uid
 
-	conns, calls, streams, bodies gauge
+	conns, bodies  gauge
+	calls, streams [maxLanes]gauge // by lane
 }
 
 type shareKey struct {
@@ -143,27 +165,33 @@ type shareKey struct {
 
 // idle tells whether nothing is taken.
 func (s *share) idle() bool {
-	return s.conns.n.Load()+s.calls.n.Load()+s.streams.n.Load()+s.bodies.n.Load() == 0
+	n := s.conns.n.Load() + s.bodies.n.Load()
+	for i := range maxLanes {
+		n += s.calls[i].n.Load() + s.streams[i].n.Load()
+	}
+	return n == 0
 }
 
 // ledger keeps the shares of everyone who is connected or has a call that still runs.
 type ledger struct {
-	daemonUID                     uint32
-	conns, calls, streams, bodies resource
+	daemonUID      uint32
+	conns, bodies  resource
+	calls, streams laned
 
 	mu     sync.Mutex
 	shares map[shareKey]*share
 }
 
 func newLedger(l Limits, daemonUID uint32) *ledger {
-	return &ledger{
+	books := &ledger{
 		daemonUID: daemonUID,
 		conns:     resource{name: "connections", perUID: int64(l.ConnsPerUID), most: int64(l.Conns)},
-		calls:     resource{name: "calls", perUID: int64(l.CallsPerUID), most: int64(l.Calls)},
-		streams:   resource{name: "streams", perUID: int64(l.StreamsPerUID), most: int64(l.Streams)},
 		bodies:    resource{name: "body_bytes", perUID: int64(l.BodiesPerUID), most: int64(l.Bodies)},
 		shares:    map[shareKey]*share{},
 	}
+	books.calls.limit("calls", l.CallsPerUID, l.Calls)
+	books.streams.limit("streams", l.StreamsPerUID, l.Streams)
+	return books
 }
 
 // enter takes a connection for the peer and returns its share, to be given to leave at the end.
@@ -192,10 +220,10 @@ func (l *ledger) leave(s *share) {
 
 // settle gives back the call of a handler that came back after nobody waited for it any more. Its
 // connection may be gone by then.
-func (l *ledger) settle(s *share) {
+func (l *ledger) settle(s *share, lane int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.calls.give(&s.calls, 1)
+	l.calls[lane].give(&s.calls[lane], 1)
 	l.forget(s)
 }
 

@@ -100,13 +100,13 @@ func (t *testServer) settled(tb testing.TB) {
 	l := t.ledger
 	defer func() {
 		if tb.Failed() {
-			tb.Logf("left: %d shares, %d connections, %d calls, %d streams, %d bytes of bodies", len(l.shares), l.conns.taken.n.Load(), l.calls.taken.n.Load(), l.streams.taken.n.Load(), l.bodies.taken.n.Load())
+			tb.Logf("left: %d shares, %d connections, %d calls, %d streams, %d bytes of bodies", len(l.shares), l.conns.taken.n.Load(), l.calls.taken(), l.streams.taken(), l.bodies.taken.n.Load())
 		}
 	}()
 	eventually(tb, "everything that was taken is given back", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return len(l.shares)+int(l.conns.taken.n.Load()+l.calls.taken.n.Load()+l.streams.taken.n.Load()+l.bodies.taken.n.Load()) == 0
+		return len(l.shares)+int(l.conns.taken.n.Load()+l.calls.taken()+l.streams.taken()+l.bodies.taken.n.Load()) == 0
 	})
 }
 

@@ -56,9 +56,9 @@ func newMetrics(s *Server) *metrics {
 		methods: make([]methodMetrics, len(registry.All())+1),
 	}
 	m.gatherer.MustRegister(m.calls, m.durations, m.refusals, m.refusedConns, m.sent,
-		taken(namespace, "connections", "Connections that are open.", &s.ledger.conns),
-		taken(namespace, "calls_in_flight", "Calls that run, those included that nobody waits for any more.", &s.ledger.calls),
-		taken(namespace, "streams", "Results that are being streamed.", &s.ledger.streams),
+		taken(namespace, "connections", "Connections that are open.", s.ledger.conns.taken.n.Load),
+		taken(namespace, "calls_in_flight", "Calls that run, those included that nobody waits for any more.", s.ledger.calls.taken),
+		taken(namespace, "streams", "Results that are being streamed.", s.ledger.streams.taken),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "calls_abandoned",
 			Help: "Handlers that have not come back although their call has ended."}, func() float64 { return float64(m.abandoned.Load()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: "log_lines_dropped_total",
@@ -70,9 +70,9 @@ func newMetrics(s *Server) *metrics {
 }
 
 // taken is the gauge for what is taken of a resource.
-func taken(namespace, name, help string, r *resource) prometheus.Collector {
+func taken(namespace, name, help string, count func() int64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help},
-		func() float64 { return float64(r.taken.n.Load()) })
+		func() float64 { return float64(count()) })
 }
 
 // refused counts a request that was refused with an HTTP status.

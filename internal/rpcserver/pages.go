@@ -111,10 +111,9 @@ func (x *exchange) serveMetrics() {
 		x.refuse(http.StatusForbidden)
 		return
 	}
-	if limit := x.s.ledger.calls.take(&x.c.share.calls, 1, x.c.share.privileged); limit != nil {
+	if limit := x.takeSlot(); limit != nil {
 		x.refuse(http.StatusServiceUnavailable)
 		return
 	}
-	x.slot = true
 	x.s.pages.metrics.ServeHTTP(x.w, x.r)
 }

@@ -19,6 +19,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -39,6 +40,31 @@ type Backend interface {
 	// the call up before. ctx ends with the call's deadline, which it carries with the caller
 	// (registry.CallerFrom); that of a read ends with its client too.
 	Call(ctx context.Context, m *registry.Method, params any, raw []byte, out *registry.Out) error
+}
+
+// Lanes is what a Backend has besides that passes calls on to several others, each of which may fail and hang by
+// itself. Calls of different lanes take no places of each other's, and those of one batch run side by side.
+type Lanes interface {
+	// Lanes is how many there are, at most 4.
+	Lanes() int
+	// Lane is which of them m goes, counted from 0; -1 is any.
+	Lane(m *registry.Method) int
+}
+
+// lanesOf finds the lane of each method. Without lanes all go the same.
+func lanesOf(b Backend) ([]int, error) {
+	lanes := make([]int, len(registry.All()))
+	l, ok := b.(Lanes)
+	if !ok {
+		return lanes, nil
+	}
+	if n := l.Lanes(); n > maxLanes {
+		return nil, fmt.Errorf("rpcserver: the backend has %d lanes, at most %d", n, maxLanes)
+	}
+	for i, m := range registry.All() {
+		lanes[i] = max(0, l.Lane(m))
+	}
+	return lanes, nil
 }
 
 // Native is the Backend that runs the handlers of this process.
@@ -78,6 +104,7 @@ type Server struct {
 	verifier *identity.Verifier
 	methods  []acl.Method // the table, as acl sees it
 	inline   []bool       // by the method's place in the table: own answers it
+	lanes    []int        // by the method's place in the table: the lane that it goes
 
 	ledger     *ledger
 	metrics    *metrics
@@ -125,10 +152,13 @@ func New(o Options) (*Server, error) {
 		s.methods = append(s.methods, acl.Method{Name: m.Name, Exposes: m.Exposes})
 		s.inline = append(s.inline, m.Namespace() == rpcNamespace)
 	}
+	var err error
+	if s.lanes, err = lanesOf(o.Backend); err != nil {
+		return nil, err
+	}
 	s.SetPolicy(cmp.Or(o.Policy, acl.Default(o.DaemonUID)))
 	s.ledger = newLedger(s.limits, o.DaemonUID)
 	s.metrics = newMetrics(s)
-	var err error
 	if s.pages, err = newPages(&o, s.metrics); err != nil {
 		return nil, err
 	}

@@ -258,7 +258,7 @@ func TestStreamLimit(t *testing.T) {
 	})
 	first := s.dial(t)
 	first.post(t, request(streamMethod, ""))
-	eventually(t, "one stream is on its way", func() bool { return s.ledger.streams.taken.n.Load() == 1 })
+	eventually(t, "one stream is on its way", func() bool { return s.ledger.streams.taken() == 1 })
 	got := s.dial(t).call(t, request(streamMethod, ""))
 	want := `{"jsonrpc":"2.0","id":1,"error":{"code":1012,"message":"streams: no more than 1 at a time","data":{"kind":"resource_exhausted","limit":"streams","maximum":1}}}`
 	if got != want {

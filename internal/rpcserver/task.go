@@ -18,6 +18,7 @@ import (
 type task struct {
 	s       *Server
 	share   *share
+	lane    int
 	ctx     context.Context
 	backend Backend
 	method  *registry.Method
@@ -46,7 +47,7 @@ func (x *exchange) run(c *call, m *registry.Method, params any, rec *record) err
 	ctx, cancel := x.context(m, rec)
 	defer cancel()
 	t := x.s.tasks.Get().(*task)
-	t.s, t.share, t.x = x.s, x.c.share, x
+	t.s, t.share, t.lane, t.x = x.s, x.c.share, x.lane, x
 	t.ctx, t.backend, t.method, t.params, t.raw = ctx, x.s.backend, m, params, c.params
 	mark := len(x.buf)
 	t.out.Buf = appendResult(x.buf, c.id)
@@ -148,7 +149,7 @@ func (t *task) finish(err error) {
 		t.done <- err
 		return
 	}
-	t.s.ledger.settle(t.share)
+	t.s.ledger.settle(t.share, t.lane)
 	t.s.metrics.abandoned.Add(-1)
 	t.s.log.Warn().Str("method", t.method.Name).AnErr("error", err).Msg("a handler came back after its call had ended")
 	if err != nil {
@@ -183,7 +184,7 @@ func (t *task) giveTurn() {
 // pass puts a part of a streamed result on the wire.
 func (x *exchange) pass(p []byte) error {
 	if !x.onWire {
-		if limit := x.s.ledger.streams.take(&x.c.share.streams, 1, x.c.share.privileged); limit != nil {
+		if limit := x.s.ledger.streams[x.lane].take(&x.c.share.streams[x.lane], 1, x.c.share.privileged); limit != nil {
 			return limit
 		}
 		x.stream, x.onWire = true, true
