@@ -11,8 +11,8 @@ import (
 // isBatch tells whether a body is meant as a batch.
 func isBatch(body []byte) bool { return jsonwire.KindOf(body) == jsonwire.Array }
 
-// answerBatch answers the calls of a batch one after the other, in their order: a batch may count on what
-// an earlier member of it did. Answers go on the wire as they gather, so that a batch takes no more memory
+// answerBatch answers the calls of a batch in their order, one after the other where they go the same lane: a
+// batch may count on what an earlier member of it did. Answers go on the wire as they gather, so that a batch takes no more memory
 // than its largest member.
 func (x *exchange) answerBatch() {
 	x.batch = true
@@ -22,10 +22,10 @@ func (x *exchange) answerBatch() {
 	}
 	x.buf = append(x.buf, '[')
 	answered := false
-	for members := jsonwire.ReadArray(x.body); members.Next(); {
-		answered = x.answerMember(members.Value(), answered) || answered
-		x.flush()
-		x.giveSlot()
+	if members := x.split(); members != nil {
+		answered = x.answerSideBySide(members)
+	} else {
+		answered = x.answerInTurn()
 	}
 	if !answered {
 		x.buf = x.buf[:0] // nothing but notifications
@@ -37,6 +37,16 @@ func (x *exchange) answerBatch() {
 	if x.broken != nil {
 		x.s.log.Debug().Stringer("peer", peerName(x.c.peer)).Err(x.broken).Msg("the answer to a batch was cut")
 	}
+}
+
+// answerInTurn appends the answers of a batch whose calls run one after the other, and tells whether there is any.
+func (x *exchange) answerInTurn() (answered bool) {
+	for members := jsonwire.ReadArray(x.body); members.Next(); {
+		answered = x.answerMember(members.Value(), answered) || answered
+		x.flush()
+		x.giveSlot()
+	}
+	return answered
 }
 
 // judgeBatch looks at the batch as a whole. It must be JSON to its end before any of its members runs.

@@ -34,7 +34,7 @@ func (x *exchange) call(c *call, rec *record) {
 // several things at once: credential, method, right, params. Between right and params stands whether there
 // is room for the call at all.
 func (x *exchange) perform(c *call, rec *record) error {
-	m, known := registry.LookupBytes(c.method)
+	m, known := x.s.lookup(c.method)
 	if !known {
 		if err := x.identify(); err != nil {
 			return err

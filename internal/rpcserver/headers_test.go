@@ -21,7 +21,7 @@ func TestNoCredentialIsOverlooked(t *testing.T) {
 		for _, name := range rapid.SliceOfN(names, 1, 4).Draw(t, "names") {
 			h.Set(name, "x")
 		}
-		if got := readHeaders(h); identity.HasCredentials(h) && got.refuse == 0 && !got.credentialed {
+		if got := new(Server).readHeaders(h); identity.HasCredentials(h) && got.refuse == 0 && !got.credentialed {
 			t.Errorf("%v: a credential that the pipeline does not see", h)
 		}
 	})

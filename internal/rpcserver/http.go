@@ -34,7 +34,7 @@ type headers struct {
 
 // readHeaders looks at each header once. Whatever begins with X- is taken for a credential or a relay's
 // mark, so that a name which identity learns later need not be learned here.
-func readHeaders(h http.Header) (r headers) {
+func (s *Server) readHeaders(h http.Header) (r headers) {
 	for name, values := range h {
 		switch name {
 		case "Origin", "Sec-Fetch-Site":
@@ -50,7 +50,7 @@ func readHeaders(h http.Header) (r headers) {
 		case "Authorization", "Forwarded", "Via":
 			r.credentialed = true
 		default:
-			r.credentialed = r.credentialed || strings.HasPrefix(name, "X-")
+			r.credentialed = r.credentialed || strings.HasPrefix(name, "X-") && !s.isRecord(name)
 		}
 	}
 	return r
@@ -83,7 +83,7 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		c.refuse(w, status)
 		return
 	}
-	h := readHeaders(r.Header)
+	h := s.readHeaders(r.Header)
 	if h.refuse != 0 {
 		c.refuse(w, h.refuse)
 		return

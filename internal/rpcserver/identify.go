@@ -24,7 +24,8 @@ const unknownRight = 0xff
 // identified is who makes a request, found out when the first call asks.
 type identified struct {
 	asked  bool
-	policy *acl.Policy // the one that judges the whole request, even if another one comes in between
+	plain  *plainCaller // nil where the request carries a credential
+	policy *acl.Policy  // the one that judges the whole request, even if another one comes in between
 	caller *acl.Caller
 	name   string
 	cause  error // why the caller is not believed, for the log
@@ -62,7 +63,7 @@ func (x *exchange) identify() error {
 	x.who.policy = x.s.policy.Load()
 	if !x.headers.credentialed {
 		p := x.c.plainBy(x.who.policy)
-		x.who.caller, x.who.name = &p.caller, p.name
+		x.who.plain, x.who.caller, x.who.name = p, &p.caller, p.name
 		return nil
 	}
 	caller, err := x.s.verifier.Identify(x.who.policy, &x.c.peer,
@@ -102,7 +103,7 @@ func (x *exchange) authorize(m *registry.Method) (registry.Caller, error) {
 // rightOn is what the caller, who has been identified, holds for m.
 func (x *exchange) rightOn(m *registry.Method) registry.Right {
 	if !x.headers.credentialed {
-		return x.c.plain.right(m, x.s.methods)
+		return x.who.plain.right(m, x.s.methods)
 	}
 	return registry.Right(x.who.policy.Right(x.who.caller, x.s.methods[m.Index]))
 }

@@ -14,10 +14,17 @@ import (
 	"github.com/geomind/my_os_server/pkg/acl"
 )
 
-// pages are the answers to GET. All but the metrics are made once.
+// pages are the answers to GET. All but the metrics are made once, and what a backend adds to the health.
 type pages struct {
 	health, document, wellKnown []byte
+	more                        HealthReporter // nil: GET /health is health alone
 	metrics                     http.Handler
+}
+
+// HealthReporter is a Backend that has more to say at GET /health.
+type HealthReporter interface {
+	// AppendHealth appends a member of the JSON object, name and value. It must return at once.
+	AppendHealth(b []byte) []byte
 }
 
 // documentInfo is what the pages take from the OpenRPC document's member info.
@@ -59,6 +66,7 @@ func newPages(o *Options, m *metrics) (*pages, error) {
 	if p.health, err = json.Marshal(health); err != nil {
 		return nil, err
 	}
+	p.more, _ = o.Backend.(HealthReporter)
 	if p.wellKnown, err = json.Marshal(wellKnown); err != nil {
 		return nil, err
 	}
@@ -71,7 +79,7 @@ func (x *exchange) servePage() {
 	p := x.s.pages
 	switch x.path {
 	case "/health":
-		page = p.health
+		page = p.healthNow()
 	case "/openrpc.json":
 		page = p.document
 	case "/.well-known/heroservice.json":
@@ -89,6 +97,16 @@ func (x *exchange) servePage() {
 	default:
 		x.servePlain(page)
 	}
+}
+
+// healthNow is what GET /health answers.
+func (p *pages) healthNow() []byte {
+	if p.more == nil {
+		return p.health
+	}
+	b := append(make([]byte, 0, 512), p.health[:len(p.health)-1]...)
+	b = p.more.AppendHealth(append(b, ','))
+	return append(b, '}')
 }
 
 func (x *exchange) servePlain(page []byte) {

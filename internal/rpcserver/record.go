@@ -89,6 +89,9 @@ func (x *exchange) identity(line *zerolog.Event, m *registry.Method) {
 	if x.who.asked {
 		line.Str("caller", x.who.name)
 	}
+	if name := x.calledFor(); name != "" {
+		line.Str("for", name)
+	}
 	if x.c.peer.PID > 0 {
 		line.Int("pid", x.c.peer.PID)
 	}

@@ -22,10 +22,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/geomind/my_os_server/internal/identity"
@@ -33,7 +35,8 @@ import (
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// Backend is what runs a call that has passed every judgement: the handlers of this process, or a proxy.
+// Backend is what runs a call that has passed every judgement: the handlers of this process, or a proxy. It may
+// be a Lanes, a HealthReporter and a prometheus.Collector besides.
 type Backend interface {
 	// Call runs m and appends its result to out. params is what m.Decode made of raw, the params as they
 	// stand in the request; both are the backend's until Call returns, even where the pipeline has given
@@ -90,6 +93,7 @@ type Options struct {
 	LogDropped func() uint64  // how many lines the log lost so far; nil: none ever
 	Limits     Limits
 	Deadlines  Deadlines
+	Alias      Alias
 }
 
 // Server answers calls. It is made by New, and its Serve is called once.
@@ -105,6 +109,8 @@ type Server struct {
 	methods  []acl.Method // the table, as acl sees it
 	inline   []bool       // by the method's place in the table: own answers it
 	lanes    []int        // by the method's place in the table: the lane that it goes
+	laned    bool         // there is more than one
+	alias    Alias
 
 	ledger     *ledger
 	metrics    *metrics
@@ -156,9 +162,16 @@ func New(o Options) (*Server, error) {
 	if s.lanes, err = lanesOf(o.Backend); err != nil {
 		return nil, err
 	}
+	s.laned = slices.Max(s.lanes) > 0
+	s.alias = o.Alias
 	s.SetPolicy(cmp.Or(o.Policy, acl.Default(o.DaemonUID)))
 	s.ledger = newLedger(s.limits, o.DaemonUID)
 	s.metrics = newMetrics(s)
+	if c, ok := o.Backend.(prometheus.Collector); ok {
+		if err := s.metrics.gatherer.Register(c); err != nil {
+			return nil, fmt.Errorf("rpcserver: metrics of the backend: %w", err)
+		}
+	}
 	if s.pages, err = newPages(&o, s.metrics); err != nil {
 		return nil, err
 	}
