@@ -26,6 +26,7 @@ var doors = map[string][]string{
 	"internal/identity":  {"pkg/acl"},
 	"internal/aclfile":   {"pkg/acl"},
 	"internal/unixsock":  {},
+	"internal/tlssock":   {},
 	"internal/config":    {},
 	"internal/rpcserver": {"pkg/registry", "pkg/acl", "internal/identity", "internal/jsonwire"},
 
@@ -50,7 +51,9 @@ var doors = map[string][]string{
 	"internal/fault": {},
 	"internal/state": {"internal/fault"},
 
-	"internal/daemon":         {"api", "internal/state", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock"},
+	"pkg/proxy": {"pkg/registry", "internal/jsonwire", "internal/unixsock"},
+
+	"internal/daemon":         {"api", "internal/state", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock", "internal/tlssock"},
 	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "internal/daemon", "internal/rpcserver"},
 
 	"internal/house":    {},
