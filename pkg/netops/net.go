@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/ct"
+	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/hostinfo"
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/rtnl"
@@ -31,7 +32,7 @@ const RouteProtocol = 109
 // Options says which host a Net answers for.
 type Options struct {
 	NetNS     string // file of the network namespace to work in; "" for the process' own
-	Root      string // what stands before /proc and /etc; "" for the host's own
+	Root      string // what stands before /proc, /etc, /run and /var; "" for the host's own
 	Mode      registry.NodeMode
 	Version   string    // of the daemon
 	StartedAt time.Time // of the daemon
@@ -49,6 +50,7 @@ type Net struct {
 	sockets    *rtnl.Pool
 	conntracks *ct.Pool
 	filters    *nft.Pool
+	files      *hang.Group[hostFiles]
 	unbuilt    []registry.UnavailableMethod
 	bootID     string // "" where the host does not tell
 }
@@ -69,6 +71,7 @@ func New(o Options) (*Net, error) {
 	n.sockets = rtnl.NewPool(netns)
 	n.conntracks = ct.NewPool(netns)
 	n.filters = nft.NewPool(netns)
+	n.files = newFilesGroup()
 	n.unbuilt = n.unbuiltMethods()
 	n.bootID = hostinfo.BootID(o.Root)
 	return n, nil
