@@ -28,11 +28,14 @@ func (s *Store) Fold() error {
 	defer s.folding.Unlock()
 	j := &s.journal
 	j.disk.Lock()
-	if j.damaged != nil { // the next write repairs that, and folds
-		j.disk.Unlock()
-		return fmt.Errorf("fold: %w", j.damaged)
+	err := j.damaged // the next write repairs that, and folds
+	if j.closed {
+		err = errClosed
 	}
-	if err := s.rotate(); err != nil {
+	if err == nil {
+		err = s.rotate()
+	}
+	if err != nil {
 		j.disk.Unlock()
 		return fmt.Errorf("fold: %w", err)
 	}
@@ -162,15 +165,13 @@ func removeIfThere(dir FS, name string) error {
 	return err
 }
 
-// rotate starts a new journal, whose first line holds what is open. The caller holds the disk.
+// rotate starts a new journal. The caller holds the disk.
 func (s *Store) rotate() error {
 	j := &s.journal
-	head := record{Type: typeJournal, Header: &header{Version: Version, Boot: j.boot, Open: s.openIntents()}}
-	body, err := head.body()
+	line, err := s.firstLine()
 	if err != nil {
 		return err
 	}
-	line := appendLine(nil, j.written, body)
 	name := journalName(j.number + 1)
 	if err := writeFile(j.fs, name, line); err != nil {
 		return errors.Join(fmt.Errorf("start journal: %w", err), removeIfThere(j.fs, name))
@@ -187,7 +188,21 @@ func (s *Store) rotate() error {
 		_ = j.file.Close() // all that matters of it was synced, or will be written anew
 	}
 	j.file, j.number, j.size, j.reserved = f, j.number+1, int64(len(line)), 0
+	j.unsynced = nil
 	return nil
+}
+
+// firstLine is what a journal begins with: what is open, and what the journal before it may lose, since it
+// was not synced and this one makes a start forget its intent. It is one line, so that a power cut leaves
+// all of it or nothing.
+func (s *Store) firstLine() ([]byte, error) {
+	j := &s.journal
+	r := record{Type: typeJournal, Changes: j.unsynced, Header: &header{Version: Version, Boot: j.boot, Open: s.openIntents()}}
+	body, err := r.body()
+	if err != nil {
+		return nil, err
+	}
+	return appendLine(nil, j.written, body), nil
 }
 
 func (s *Store) openIntents() []openIntent {

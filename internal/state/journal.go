@@ -38,6 +38,7 @@ type journal struct {
 	reserved int64      // bytes that the file system keeps room for
 	written  uint64     // seq of the last record that memory shows
 	damaged  error      // why the file must not be written to again
+	unsynced []Change   // of outcomes that were written and not synced
 	boot     Boot       // in which everything was restored, as the journal says
 	closed   bool
 }
@@ -51,9 +52,10 @@ type batch struct {
 // item is a record on its way.
 type item struct {
 	rec  *record
-	then func() // makes it visible; under the store's mutex
-	ends *Write // the write that it is the outcome of
-	body []byte // rec, encoded
+	then func()   // makes it visible; under the store's mutex
+	ends *Write   // the write that it is the outcome of
+	puts []Change // what it changes, if it is one of Done
+	body []byte   // rec, encoded
 	err  error
 }
 
@@ -140,7 +142,18 @@ func (s *Store) flush(b *batch) {
 		return
 	}
 	s.ended(items)
+	j.unsynced = append(j.unsynced, changesOf(items)...)
+	if b.sync {
+		j.unsynced = nil
+	}
 	s.foldLater(j.size >= max(j.foldSize, s.folded.Load()))
+}
+
+func changesOf(items []*item) (list []Change) {
+	for _, it := range items {
+		list = append(list, it.puts...)
+	}
+	return list
 }
 
 // show makes records visible: those that were written, and outcomes in any case.

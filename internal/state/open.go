@@ -157,7 +157,7 @@ func (s *Store) setAside(name string, cause error, repair bool) error {
 		for i := 1; p.SetAside == "" || slices.Contains(names, p.SetAside); i++ {
 			p.SetAside = name + kind + strconv.Itoa(i)
 		}
-		if err := s.journal.fs.Rename(name, p.SetAside); err != nil {
+		if err := errors.Join(s.journal.fs.Rename(name, p.SetAside), s.journal.fs.Sync()); err != nil {
 			return err
 		}
 	}
@@ -253,6 +253,7 @@ func (r *replay) record(rec *record) {
 			r.begin(o.ID, o.Write)
 			r.seq = max(r.seq, o.ID)
 		}
+		r.apply(rec)
 	case typeBoot:
 		r.boot = *rec.Boot
 	case typeIntent:

@@ -45,7 +45,7 @@ type record struct {
 	Type    string   `json:"type"`
 	Intent  uint64   `json:"intent,omitempty"`  // done, undone, forget: of which write
 	Body    *Intent  `json:"write,omitempty"`   // intent
-	Changes []Change `json:"changes,omitempty"` // set; done where they are not the intent's
+	Changes []Change `json:"changes,omitempty"` // set; done where they are not the intent's; journal
 	Cause   string   `json:"cause,omitempty"`   // undone
 	Header  *header  `json:"journal,omitempty"` // journal
 	Boot    *Boot    `json:"boot,omitempty"`    // boot

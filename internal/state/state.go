@@ -249,6 +249,7 @@ func (w *Write) Done(changes ...Change) error {
 	if changes == nil {
 		changes = w.intent.Changes
 	}
+	it.puts = changes
 	it.then = func() {
 		w.store.apply(changes)
 		w.store.settle(w.id, w.intent.Subject)
