@@ -41,7 +41,19 @@ func (m *Mount) SuperOptions() iter.Seq[string] { return splitOptions(m.rawSuper
 
 // ReadOnly tells whether writing is refused, by this mount or by the filesystem under it.
 func (m *Mount) ReadOnly() bool {
-	return hasOption(m.rawOptions, "ro") || hasOption(m.rawSuperOptions, "ro")
+	return hasOption(m.rawOptions, "ro") || m.SuperReadOnly()
+}
+
+// SuperReadOnly tells whether the filesystem refuses writing on all its mounts: somebody wants it so, or
+// it turned so after an error. ext4 says emergency_ro then since Linux 6.15, and shutdown where it was
+// shut down.
+func (m *Mount) SuperReadOnly() bool {
+	for _, option := range []string{"ro", "emergency_ro", "shutdown"} {
+		if hasOption(m.rawSuperOptions, option) {
+			return true
+		}
+	}
+	return false
 }
 
 // Propagation names how mounts below this one spread to its peers, as mount_namespaces(7) has it:

@@ -181,6 +181,7 @@ func TestReadOnly(t *testing.T) {
 		want         bool
 	}{
 		{"rw", "rw", false}, {"ro,nosuid", "rw", true}, {"rw", "ro", true}, {"rw,nosuid", "rw,errors=remount-ro", false},
+		{"rw", "rw,emergency_ro", true}, {"rw", "shutdown,rw", true},
 	}
 	for _, tt := range tests {
 		m := Mount{rawOptions: tt.mount, rawSuperOptions: tt.super}

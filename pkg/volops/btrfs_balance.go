@@ -14,18 +14,27 @@ func (v *Vol) BalanceStatus(ctx context.Context, p *registry.VolBalanceStatusPar
 		return nil, err
 	}
 	defer f.Close()
-	b, err := f.Balance(ctx)
+	balance, err := f.balanceRow(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &registry.VolBalanceStatusResult{Balance: registry.BtrfsBalance{FilesystemUUID: f.uuid(), State: "none"}}
-	if b != nil {
-		r.Balance = balanceOf(b)
-		r.Balance.FilesystemUUID = f.uuid()
+	return &registry.VolBalanceStatusResult{Balance: balance}, nil
+}
+
+// balanceRow is the balance that is under way or paused, if there is one.
+func (f *openBtrfs) balanceRow(ctx context.Context) (registry.BtrfsBalance, error) {
+	row := registry.BtrfsBalance{State: "none"}
+	b, err := f.Balance(ctx)
+	if err != nil {
+		return row, err
 	}
+	if b != nil {
+		row = balanceOf(b)
+	}
+	row.FilesystemUUID = f.uuid()
 	operation, _ := f.sysfs.Text(f.info.UUID, "exclusive_operation")
-	r.Balance.ExclusiveOperation = registry.NonZero(operation)
-	return r, nil
+	row.ExclusiveOperation = registry.NonZero(operation)
+	return row, nil
 }
 
 func balanceOf(b *btrfs.Balance) registry.BtrfsBalance {

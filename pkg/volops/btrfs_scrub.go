@@ -30,23 +30,32 @@ func (v *Vol) ScrubStatus(ctx context.Context, p *registry.VolScrubStatusParams)
 		return nil, err
 	}
 	defer f.Close()
-	devices, err := f.scrubs(ctx)
+	scrub, err := v.scrubOf(ctx, f)
 	if err != nil {
 		return nil, err
 	}
+	return &registry.VolScrubStatusResult{Scrub: scrub}, nil
+}
+
+// scrubOf is the running or the last scrub of a filesystem.
+func (v *Vol) scrubOf(ctx context.Context, f *openBtrfs) (scrub registry.BtrfsScrub, err error) {
+	devices, err := f.scrubs(ctx)
+	if err != nil {
+		return scrub, err
+	}
 	spaces, err := f.Spaces(ctx)
 	if err != nil {
-		return nil, err
+		return scrub, err
 	}
 	// The record comes last: while a scrub runs it is the newest that way.
 	records, err := btrfs.ReadScrubRecord(v.root+scrubFolder, f.info.UUID)
 	if err != nil && !errors.Is(err, btrfs.ErrScrubRecord) { // a damaged record is none, as it is to btrfs-progs
-		return nil, unreadable(err)
+		return scrub, unreadable(err)
 	}
 	for i := range devices {
 		devices[i].record = scrubRecord(records, devices[i].ID)
 	}
-	return &registry.VolScrubStatusResult{Scrub: scrubStatus(f.uuid(), devices, spaces, time.Now())}, nil
+	return scrubStatus(f.uuid(), devices, spaces, time.Now()), nil
 }
 
 // deviceScrub is what is known of the scrub of one device.

@@ -13,11 +13,20 @@ func (v *Vol) DeviceStats(ctx context.Context, p *registry.VolDeviceStatsParams)
 		return nil, err
 	}
 	defer f.Close()
+	list, err := f.deviceStats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &registry.VolDeviceStatsResult{FilesystemUUID: f.uuid(), Devices: list}, nil
+}
+
+// deviceStats reads the error counters of all members.
+func (f *openBtrfs) deviceStats(ctx context.Context) ([]registry.BtrfsDeviceStats, error) {
 	devices, err := f.Devices(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r := &registry.VolDeviceStatsResult{FilesystemUUID: f.uuid(), Devices: []registry.BtrfsDeviceStats{}}
+	list := []registry.BtrfsDeviceStats{}
 	for i := range devices {
 		d := &devices[i]
 		s, err := f.Filesystem.DeviceStats(ctx, d.ID)
@@ -27,7 +36,7 @@ func (v *Vol) DeviceStats(ctx context.Context, p *registry.VolDeviceStatsParams)
 		if err != nil {
 			return nil, err
 		}
-		r.Devices = append(r.Devices, registry.BtrfsDeviceStats{
+		list = append(list, registry.BtrfsDeviceStats{
 			Devid:          clip(d.ID),
 			Path:           f.devicePath(d),
 			Missing:        f.missing(d),
@@ -38,7 +47,7 @@ func (v *Vol) DeviceStats(ctx context.Context, p *registry.VolDeviceStatsParams)
 			GenerationErrs: clip(s.GenerationErrors),
 		})
 	}
-	return r, nil
+	return list, nil
 }
 
 // FSDF answers vol.fs_df.

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/internal/mount"
 	"github.com/geomind/my_os_server/internal/ondisk"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -51,8 +52,16 @@ type diskScan struct {
 // scanDisks prepares to read the disks that a name stands for, or all of them where it is empty. The
 // caller closes the scan.
 func (v *Vol) scanDisks(ctx context.Context, name string) (*diskScan, error) {
+	return v.scanDisksWith(ctx, name, nil)
+}
+
+// scanDisksWith is scanDisks with a list of mounts; nil for the one that is kept.
+func (v *Vol) scanDisksWith(ctx context.Context, name string, table *mount.Table) (*diskScan, error) {
 	allowed, cancel := newAllowance(ctx)
 	d := v.devices(allowed)
+	if table != nil {
+		d.mounts = func() (*mount.Table, error) { return table, nil }
+	}
 	l := &diskScan{diskList: &diskList{v: v, all: name != ""}, devices: d, allowed: allowed, cancel: cancel}
 	if err := l.open(name); err != nil {
 		l.close()

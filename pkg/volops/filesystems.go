@@ -16,7 +16,11 @@ import (
 // ListFilesystems answers vol.list_filesystems: what the superblocks say, and of what is mounted what
 // the kernel says.
 func (v *Vol) ListFilesystems(ctx context.Context, p *registry.VolListFilesystemsParams) (*registry.VolListFilesystemsResult, error) {
-	l, err := v.scanDisks(ctx, "")
+	table, err := v.freshTable()
+	if err != nil {
+		return nil, err
+	}
+	l, err := v.scanDisksWith(ctx, "", table)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +273,7 @@ func (f *filesystemList) fillMounts(allowed allowance, row *registry.Filesystem,
 	for _, m := range mounts {
 		row.MountPoints = append(row.MountPoints, m.Target)
 	}
-	row.ReadOnly = registry.Some(slices.Contains(slices.Collect(mounts[0].SuperOptions()), "ro"))
+	row.ReadOnly = registry.Some(mounts[0].SuperReadOnly())
 	u, reason := f.askSpace(allowed, mounts)
 	if u == nil {
 		row.UsageError = registry.Some(reason)

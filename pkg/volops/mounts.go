@@ -2,8 +2,6 @@ package volops
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"iter"
 	"path/filepath"
 	"slices"
@@ -22,10 +20,7 @@ const usageWidth = 16
 // that a change under way can be met by reading again, and so that a mount is known to be hidden by one
 // that comes later. It has 100,000 lines at most (fs.mount-max).
 func (v *Vol) ListMounts(ctx context.Context, p *registry.VolListMountsParams, rows *registry.Stream[registry.Mount]) (*registry.VolListMountsEnd, error) {
-	table, err := mount.Read(v.mountinfo())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, noProc()
-	}
+	table, err := v.freshTable()
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +33,7 @@ func (v *Vol) ListMounts(ctx context.Context, p *registry.VolListMountsParams, r
 		return nil, err
 	}
 	if p.Usage.Or(true) {
-		err = l.sendWithUsage(ctx, chosen, rows)
+		err = l.withUsage(ctx, chosen, func(int) error { return rows.Send(&l.row) })
 	} else {
 		err = l.send(ctx, chosen, rows)
 	}
@@ -118,7 +113,8 @@ type asked struct {
 	err   string // why there is none
 }
 
-func (l *mountList) sendWithUsage(ctx context.Context, chosen []int, rows *registry.Stream[registry.Mount]) error {
+// withUsage makes the rows of the chosen mounts, with their space, and hands over each as l.row.
+func (l *mountList) withUsage(ctx context.Context, chosen []int, take func(i int) error) error {
 	return inOrder(len(chosen), usageWidth, func(k int) (asked, bool) {
 		return l.askNow(chosen[k])
 	}, func(k int) asked {
@@ -130,7 +126,7 @@ func (l *mountList) sendWithUsage(ctx context.Context, chosen []int, rows *regis
 		l.fill(chosen[k])
 		l.row.Usage = a.usage
 		l.row.UsageError = registry.NonZero(a.err)
-		return rows.Send(&l.row)
+		return take(chosen[k])
 	})
 }
 

@@ -106,6 +106,16 @@ func (v *Vol) table() (*mount.Table, error) {
 	return table, err
 }
 
+// freshTable is table for those who must see what the kernel does not count as a change: a filesystem
+// that turned read-only by itself.
+func (v *Vol) freshTable() (*mount.Table, error) {
+	table, err := mount.Read(v.mountinfo())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, noProc()
+	}
+	return table, err
+}
+
 // number is the device number of a mount's filesystem.
 func number(m *mount.Mount) blk.Number { return blk.Number{Major: m.Major, Minor: m.Minor} }
 
