@@ -6,12 +6,12 @@
 //
 //   - Without a credential it is the user of the host at the other end of the Unix socket, or anonymous
 //     where there is none to be had: on TCP, and for the overflow uid.
-//   - An explicit credential replaces the user and never adds to it: a public key, proven by a signature
-//     over the request (signature.go) or vouched for by a peer whose uid the policy trusts, or a bearer
-//     token, opaque or a JWT (bearer.go, jwt.go).
+//   - An explicit credential replaces the user and never adds to it: a public key, proven by the client's
+//     certificate on TLS (certificate.go), by a signature over the request (signature.go) or vouched for by a
+//     peer whose uid the policy trusts, or a bearer token, opaque or a JWT (bearer.go, jwt.go).
 //   - A request that bears the marks of a relay (Forwarded, X-Forwarded-*, Via, X-Real-IP) has nothing from
-//     the uid, no trust either, and counts as remote: a relay that runs as root must not make its visitors
-//     root.
+//     the uid or the certificate of the peer, no trust either, and counts as remote: a relay that runs as root
+//     must not make its visitors root.
 //
 // What it refuses: a credential that is presented and fails is an error, never anonymous; so are two
 // credentials of different identities, a header of a credential that stands there twice, part of a
@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/geomind/my_os_server/pkg/acl"
@@ -80,6 +81,12 @@ func (v *Verifier) Identify(p *acl.Policy, peer *Peer, r *Request) (acl.Caller, 
 		return acl.Caller{}, err
 	}
 	var callers []acl.Caller
+	if peer.Key != "" && !c.relayed {
+		if !v.now().Before(peer.KeyExpires) {
+			return acl.Caller{}, fmt.Errorf("client certificate of %s: ended at %s: %w", peer.Key, peer.KeyExpires.UTC().Format(time.RFC3339), ErrInvalid)
+		}
+		callers = append(callers, acl.Caller{Kind: acl.KindKey, Key: peer.Key})
+	}
 	if c.claimsKey() {
 		key, err := v.key(p, peer, r, &c)
 		if err != nil {
@@ -95,6 +102,24 @@ func (v *Verifier) Identify(p *acl.Policy, peer *Peer, r *Request) (acl.Caller, 
 		callers = append(callers, caller)
 	}
 	return settle(peer, c.relayed, callers)
+}
+
+// Known tells, before the body of a request has been read, whether the request may well be one of somebody
+// whom the policy names: by the peer's certificate, by a token, or by a public key that is only claimed as yet.
+// It proves nothing but that a large body is worth being read.
+func (v *Verifier) Known(p *acl.Policy, peer *Peer, h http.Header) bool {
+	c, err := readCredentials(h)
+	if err != nil {
+		return false
+	}
+	if c.authorization != nil {
+		_, err := v.bearer(p, *c.authorization)
+		return err == nil
+	}
+	if c.publicKey != nil {
+		return p.KnowsKey(strings.ToLower(*c.publicKey))
+	}
+	return peer.Key != "" && p.KnowsKey(peer.Key)
 }
 
 // settle turns the callers that a request's explicit credentials have proven into the one that counts.
@@ -123,6 +148,9 @@ func (v *Verifier) key(p *acl.Policy, peer *Peer, r *Request, c *credentials) (s
 	key, _, err := readKey(*c.publicKey)
 	if err != nil {
 		return "", err
+	}
+	if peer.Key == key && !c.relayed {
+		return key, nil // the certificate has proven it
 	}
 	if c.relayed || !peer.HasUID || !p.TrustsUID(peer.UID, v.daemonUID) {
 		return "", fmt.Errorf("public key %s without a signature: %w", key, ErrNoProof)

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,16 +20,21 @@ import (
 	"github.com/geomind/my_os_server/pkg/acl"
 )
 
-// Peer is the other end of a connection as the kernel reports it. The zero Peer is a remote one.
+// Peer is the other end of a connection, as the kernel reports it or as it has proven on TLS. The zero Peer is
+// a remote one of whom nothing is known.
 type Peer struct {
 	Local  bool     // on a Unix socket
 	HasUID bool     // UID and GIDs are those of a user of this host
 	UID    uint32   // effective uid when the connection was made
 	GIDs   []uint32 // effective gid and supplementary groups at that time, ascending, each once
 	PID    int      // process that made the connection; 0 where it is not visible from here
+
+	Key        string    // ed25519 public key of the client's certificate, 64 hex digits; "": it showed none
+	KeyExpires time.Time // when that certificate ends
 }
 
-// Caller is who makes the peer's requests that bear no credential and no mark of a relay.
+// Caller is who makes the peer's requests that bear no credential and no mark of a relay. A certificate is a
+// credential.
 func (p *Peer) Caller() acl.Caller {
 	if !p.HasUID {
 		return acl.Caller{Local: p.Local}
@@ -37,7 +44,8 @@ func (p *Peer) Caller() acl.Caller {
 
 // PeerOf asks the kernel who is at the other end of a connection (unix(7): SO_PEERCRED and SO_PEERGROUPS,
 // which hold the values of the moment of connect). A connection that is not a Unix socket has a remote peer
-// without a uid. It looks through connections that wrap another and have a method NetConn, as tls.Conn. A
+// without a uid; on TLS, whose handshake must be done, it has the key of its certificate, if it showed one that
+// counts ([CertificateKey]). It looks through connections that wrap another and have a method NetConn, as tls.Conn. A
 // peer with the overflow uid is one whose uid has no name here, such as a user of another user namespace
 // (user_namespaces(7)), and has no uid; groups with the overflow gid are left out likewise. An error means
 // that nothing is known of the peer: the connection is to be closed.
@@ -47,6 +55,9 @@ func PeerOf(c net.Conn) (Peer, error) {
 
 func peerOf(c net.Conn, none overflow) (Peer, error) {
 	if !strings.HasPrefix(c.LocalAddr().Network(), "unix") {
+		if t, ok := c.(interface{ ConnectionState() tls.ConnectionState }); ok {
+			return certified(t.ConnectionState())
+		}
 		return Peer{}, nil
 	}
 	socket, err := rawConn(c)
