@@ -36,6 +36,26 @@ func OpenDevice(path string, n Number) (*Device, error) {
 	return &Device{fd}, nil
 }
 
+// OpenNode opens the node at path with flags of open(2), beside which O_NONBLOCK and O_CLOEXEC are set. It
+// holds the device: as long as the file is open no other device gets its number. The error is ENXIO where
+// the node belongs to another device than n.
+func OpenNode(path string, n Number, flags int) (*os.File, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(path, flags|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(fd, &st)
+	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFBLK || rdev(&st) != n) {
+		err = unix.ENXIO
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 func rdev(st *unix.Stat_t) Number {
 	return Number{unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))}
 }

@@ -28,18 +28,5 @@ func Claimed(path string, n blk.Number) (bool, error) {
 // mount it, swap to it or claim it. Errors: EBUSY where it is held; ENXIO where the node belongs to another
 // device than n.
 func Claim(path string, n blk.Number, access int) (*os.File, error) {
-	fd, err := unix.Open(path, access|unix.O_EXCL|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	var st unix.Stat_t
-	err = unix.Fstat(fd, &st)
-	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFBLK || n != blk.Number{Major: unix.Major(uint64(st.Rdev)), Minor: unix.Minor(uint64(st.Rdev))}) {
-		err = unix.ENXIO
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	return os.NewFile(uintptr(fd), path), nil
+	return blk.OpenNode(path, n, access|unix.O_EXCL)
 }

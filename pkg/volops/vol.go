@@ -2,8 +2,9 @@
 // them means, on top of small libraries that speak to the kernel. One file holds one object: disks,
 // mounts, usage.
 //
-// It knows no byte of a kernel's message and no text of a tool, starts no process, decides nothing
-// about who may call, and keeps nothing between calls but what the kernel says is unchanged. Where
+// It knows no byte of a kernel's message and no text of a tool, decides nothing about who may call, and
+// keeps nothing between calls but what the kernel says is unchanged. Every write to a device passes one
+// guard (guard.go); every write is known to the state folder before the kernel is touched. Where
 // nobody has the answer a member is absent; nothing is guessed. Whatever may wait for a device or a
 // file server goes through one bounded group of calls, so that what hangs holds up nothing else.
 package volops
@@ -15,6 +16,7 @@ import (
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/mount"
+	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -23,15 +25,23 @@ type Options struct {
 	// Root stands before /proc, /sys, /dev and /run; "" for the host's own. Paths that callers name and
 	// mount points are those of the process.
 	Root string
+
+	// State is where writes are recorded; without it they are refused. The caller closes it behind the Vol.
+	State *state.Store
+	// StateDir is the folder of State: the disks under it are not written to.
+	StateDir string
 }
 
 // Vol implements the vol.* methods. It is safe for concurrent use.
 type Vol struct {
 	registry.NotBuiltVol
 
-	root   string
-	calls  *hang.Group[blk.Number] // by the device number of a filesystem or of a disk
-	mounts *mount.Cache
+	root     string
+	calls    *hang.Group[blk.Number] // by the device number of a filesystem or of a disk
+	mounts   *mount.Cache
+	state    *state.Store // nil: writes are refused
+	stateDir string
+	turns    turns
 }
 
 var _ registry.VolServer = (*Vol)(nil)
@@ -41,7 +51,7 @@ func New(o Options) (*Vol, error) {
 	if o.Root != "" && !filepath.IsAbs(o.Root) {
 		return nil, fmt.Errorf("root %q: not an absolute path", o.Root)
 	}
-	v := &Vol{root: filepath.Clean("/" + o.Root), calls: hang.New[blk.Number](hang.DefaultLimits())}
+	v := &Vol{root: filepath.Clean("/" + o.Root), calls: hang.New[blk.Number](hang.DefaultLimits()), state: o.State, stateDir: o.StateDir}
 	if v.root == "/" {
 		v.root = ""
 	}

@@ -1,0 +1,166 @@
+package volops
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/internal/hang"
+	"github.com/geomind/my_os_server/internal/inuse"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// The guard: what every write to a device passes before the device is touched, whatever the call's own
+// overrides are. See docs/operations.md, "What is never written to".
+
+const (
+	// settleTime is how long a device that only udev looks at is waited for.
+	settleTime = 2 * time.Second
+	settleStep = 20 * time.Millisecond
+)
+
+// guard refuses a device that is read-only, one of the system's own disks, or in use.
+func (t *target) guard(ctx context.Context) error {
+	if err := t.closed(ctx); err != nil {
+		return err
+	}
+	return t.free(ctx, t.claimants())
+}
+
+// closed refuses what is never written to.
+func (t *target) closed(ctx context.Context) error {
+	if t.disk.ReadOnly {
+		return refused("read_only", "", t.path()+" takes no writes: it is read-only")
+	}
+	system, err := t.v.systemDisks(ctx)
+	if err != nil {
+		return err
+	}
+	if under, closed := system[t.whole]; closed {
+		return refused("system_disk", "", fmt.Sprintf("%s lies on %s, which bears %s: the system's own disks are not written to", t.path(), nodePath(t.whole), under))
+	}
+	return nil
+}
+
+// claimants are the devices whose users are users of the target: itself; of a disk its partitions; of a
+// partition those that share bytes with it, and the disk.
+func (t *target) claimants() []inuse.Device {
+	list := []inuse.Device{{Name: t.name, Number: t.number}}
+	if t.partition == nil {
+		for _, p := range t.disk.Partitions {
+			list = append(list, inuse.Device{Name: p.Name, Number: p.Number})
+		}
+		return list
+	}
+	own := t.extent(t.partition)
+	for i := range t.disk.Partitions {
+		p := &t.disk.Partitions[i]
+		if e := t.extent(p); p.Number != t.number && e.start < own.end && own.start < e.end {
+			list = append(list, inuse.Device{Name: p.Name, Number: p.Number})
+		}
+	}
+	return append(list, inuse.Device{Name: t.whole, Number: t.disk.Number, WritersOnly: true})
+}
+
+// extent is where the kernel has a partition; everywhere where it does not say.
+func (t *target) extent(p *blk.Partition) stretch {
+	l := &diskScan{diskList: &diskList{v: t.v}}
+	start, errStart := l.partitionNumber(p.Name, "start")
+	size, errSize := l.partitionNumber(p.Name, "size")
+	if errStart != nil || errSize != nil {
+		return stretch{0, t.disk.Size}
+	}
+	return stretch{start * 512, (start + size) * 512}
+}
+
+// free refuses a device that somebody holds, and names who. Whoever only looks at new devices is waited for.
+func (t *target) free(ctx context.Context, devices []inuse.Device) error {
+	for end := time.Now().Add(settleTime); ; time.Sleep(settleStep) {
+		found, err := t.v.holdersOf(ctx, devices)
+		if err != nil {
+			return err
+		}
+		if len(found) > 0 && onlyLooks(found) && time.Now().Before(end) {
+			continue
+		}
+		if len(found) > 0 {
+			return t.inUse(found)
+		}
+		break
+	}
+	claimed, err := t.claimed(ctx)
+	if err != nil || !claimed {
+		return err
+	}
+	found, err := t.v.holdersOf(ctx, devices) // it may have come in between
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		found = []inuse.Holder{{Kind: inuse.Kernel}}
+	}
+	return t.inUse(found)
+}
+
+// claimed tells whether somebody holds the device exclusively.
+func (t *target) claimed(ctx context.Context) (bool, error) {
+	claimed, err := hang.Do(ctx, t.v.calls, t.number, func() (bool, error) {
+		return inuse.Claimed(t.v.root+t.path(), t.number)
+	})
+	return claimed, unreadable(waiting(err, t.path()))
+}
+
+// processTable is the key of what may hang because some process has a file of a hung server open.
+var processTable = blk.Number{}
+
+// holdersOf asks who holds any of the devices.
+func (v *Vol) holdersOf(ctx context.Context, devices []inuse.Device) ([]inuse.Holder, error) {
+	found, err := hang.Do(ctx, v.calls, processTable, func() ([]inuse.Holder, error) {
+		return inuse.Find(ctx, v.root, os.Getpid(), devices...)
+	})
+	if os.IsPermission(err) {
+		err = &lacking{err, "CAP_SYS_PTRACE"}
+	}
+	return found, waiting(err, "the list of processes")
+}
+
+// onlyLooks tells whether nobody holds a device but udev, which reads what is new and lets go of it.
+func onlyLooks(found []inuse.Holder) bool {
+	return !slices.ContainsFunc(found, func(h inuse.Holder) bool {
+		return h.Kind != inuse.Process || !slices.Contains([]string{"(udev-worker)", "systemd-udevd", "udevd"}, h.Name)
+	})
+}
+
+// inUse is the refusal of a device that somebody holds.
+func (t *target) inUse(found []inuse.Holder) error {
+	e := &registry.BusyError{BusyData: registry.BusyData{Holders: []registry.Holder{}}}
+	var names []string
+	for _, h := range found {
+		e.Holders = append(e.Holders, registry.Holder{
+			Kind: registry.HolderKind(h.Kind), Name: registry.NonZero(h.Name), Pid: registry.NonZero(int64(h.PID)),
+		})
+		names = append(names, holderText(h))
+	}
+	e.Message = fmt.Sprintf("%s is in use: %s", t.path(), strings.Join(names, ", "))
+	return e
+}
+
+func holderText(h inuse.Holder) string {
+	text := strings.TrimSpace(strings.ReplaceAll(string(h.Kind), "_", " ") + " " + h.Name)
+	if h.PID != 0 {
+		text += fmt.Sprintf(" (process %d)", h.PID)
+	}
+	return text
+}
+
+// refused is the answer where a safety rule forbids a call; override is the param that lifts it, or empty.
+func refused(rule, override, message string) error {
+	if override != "" {
+		message += "; set " + override + " to do it all the same"
+	}
+	return &registry.RefusedError{RefusedData: registry.RefusedData{Rule: rule, Override: registry.NonZero(override)}, Message: message}
+}
