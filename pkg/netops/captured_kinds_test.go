@@ -132,7 +132,8 @@ func capturedKind(t *testing.T, kind string, l object, compared map[string]int) 
 func vlanOf(d object) object {
 	v := object{"id": d["id"], "protocol": d["protocol"]}
 	flags := []any{}
-	for _, f := range d["flags"].([]any) {
+	list, _ := d["flags"].([]any)
+	for _, f := range list {
 		flags = append(flags, lower(f))
 	}
 	v["flags"] = flags

@@ -52,6 +52,8 @@ func TestWithoutProc(t *testing.T) {
 	}
 	mustCall(t, n, "net.interfaces", object{})
 	mustCall(t, n, "net.routes", object{})
+	mustCall(t, n, "net.bridge", object{})
+	mustCall(t, n, "net.vlan", object{})
 }
 
 func TestSysctlWithoutIPv6(t *testing.T) {
@@ -85,7 +87,7 @@ func TestWithoutCapabilities(t *testing.T) {
 	testhost.Root(t)
 	n := netIn(t, "")
 	testhost.WithoutCapabilities(t, func() {
-		for _, method := range []string{"net.status", "net.interfaces", "net.routes", "net.sysctl"} {
+		for _, method := range []string{"net.status", "net.interfaces", "net.routes", "net.bridge", "net.vlan", "net.sysctl"} {
 			result, err := call(t, n, method, object{})
 			if err != nil {
 				t.Errorf("%s: %v", method, err)
@@ -127,20 +129,28 @@ func TestSandbox(t *testing.T) {
 
 func sandboxed(t *testing.T) {
 	for _, command := range [][]string{{"link", "set", "lo", "up"}, {"link", "add", "v0", "type", "veth", "peer", "name", "v1"},
-		{"link", "set", "v0", "up"}, {"addr", "add", "10.0.0.1/24", "dev", "v0"}} {
+		{"link", "set", "v0", "up"}, {"addr", "add", "10.0.0.1/24", "dev", "v0"},
+		{"link", "add", "b0", "type", "bridge"}, {"link", "set", "v1", "master", "b0"}} {
 		if out, err := exec.Command("ip", command...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", command, err, out)
 		}
 	}
 	n := netIn(t, "")
-	if got := len(objects(mustCall(t, n, "net.interfaces", object{})["interfaces"])); got != 3 {
-		t.Errorf("%d interfaces, want lo, v0 and v1", got)
+	if got := len(objects(mustCall(t, n, "net.interfaces", object{})["interfaces"])); got != 4 {
+		t.Errorf("%d interfaces, want lo, v0, v1 and b0", got)
 	}
 	if got := objects(mustCall(t, n, "net.routes", object{"interface": "v0"})["routes"]); len(got) == 0 || got[0]["dst"] != "10.0.0.0/24" {
 		t.Errorf("routes: %v", got)
 	}
-	if got := len(objects(mustCall(t, n, "net.sysctl", object{})["interfaces"])); got != 3 {
+	if got := len(objects(mustCall(t, n, "net.sysctl", object{})["interfaces"])); got != 4 {
 		t.Errorf("settings of %d interfaces", got)
+	}
+	bridges := objects(mustCall(t, n, "net.bridge", object{})["bridges"])
+	if len(bridges) != 1 || bridges[0]["name"] != "b0" || objects(bridges[0]["ports"])[0]["interface"] != "v1" {
+		t.Errorf("bridges: %v", bridges)
+	}
+	if got := objects(mustCall(t, n, "net.vlan", object{"bridge": "b0"})["bridges"]); len(got) != 1 || len(objects(got[0]["ports"])) != 1 {
+		t.Errorf("VLANs: %v", got)
 	}
 	if got := objects(mustCall(t, n, "net.status", object{})["addresses"]); len(got) != 1 || got[0]["address"] != "10.0.0.1/24" {
 		t.Errorf("addresses: %v", got)

@@ -25,6 +25,17 @@ func consistently[Row any](rows *registry.Stream[Row], dump func() (interrupted 
 	}
 }
 
+// consistentlyGathered is consistently for a result that goes out in one piece. gather begins anew each
+// time.
+func consistentlyGathered(gather func() (interrupted bool, err error)) (registry.Opt[bool], error) {
+	for attempt := 1; ; attempt++ {
+		interrupted, err := gather()
+		if again := interrupted || errors.Is(err, rtnl.ErrTruncated); !again || attempt == dumpAttempts {
+			return consistent(interrupted), err
+		}
+	}
+}
+
 func consistent(interrupted bool) registry.Opt[bool] {
 	if interrupted {
 		return registry.Some(false)

@@ -106,7 +106,13 @@ func decode[T any](t testing.TB, text []byte) T {
 // witness, not from what was asked for.
 func (h *host) try(commands ...string) {
 	h.t.Helper()
-	_, _ = h.Try(strings.Join(commands, "\n")+"\n", "ip", "-force", "-batch", "-")
+	h.tryWith("ip", commands...)
+}
+
+// tryWith is try for another program of iproute2.
+func (h *host) tryWith(program string, commands ...string) {
+	h.t.Helper()
+	_, _ = h.Try(strings.Join(commands, "\n")+"\n", program, "-force", "-batch", "-")
 }
 
 func (h *host) oneOf(list ...string) string { return list[h.rng.IntN(len(list))] }

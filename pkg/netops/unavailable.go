@@ -45,7 +45,7 @@ type probe struct {
 
 var probes = []probe{
 	{
-		methods: []string{"net.interfaces", "net.neighbors", "net.routes"},
+		methods: []string{"net.bridge", "net.interfaces", "net.neighbors", "net.routes", "net.vlan"},
 		lacking: unsupported(registry.UnsupportedReasonKernel, "rtnetlink with strict checking (Linux 4.20)"),
 		works:   (*Net).hasRtnetlink,
 	},
