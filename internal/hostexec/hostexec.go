@@ -29,11 +29,23 @@ type Program struct {
 
 // The programs, with their Debian packages.
 var (
-	Nft = Program{"nft", "nftables"}
+	Nft          = Program{"nft", "nftables"}
+	MkfsBtrfs    = Program{"mkfs.btrfs", "btrfs-progs"}
+	MkfsExt4     = Program{"mkfs.ext4", "e2fsprogs"}
+	MkfsVfat     = Program{"mkfs.vfat", "dosfstools"}
+	Mkswap       = Program{"mkswap", "util-linux"}
+	MkfsBcachefs = Program{"mkfs.bcachefs", "bcachefs-tools"}
+	Mdadm        = Program{"mdadm", "mdadm"}
 )
 
 // Name is the program's name.
 func (p Program) Name() string { return p.name }
+
+// Installed tells whether the host has the program: nil, or the *ToolMissing that Run would answer.
+func (p Program) Installed() error {
+	_, err := find(p)
+	return err
+}
 
 // folders is where programs are looked for.
 var folders = []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}
@@ -79,15 +91,24 @@ var (
 // context's, ErrOutput and ErrLeftBehind. The program runs in the network namespace of the calling
 // thread.
 func Run(ctx context.Context, p Program, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return RunWith(ctx, p, nil, args...)
+}
+
+// RunWith is Run for programs that may take long: until the context's deadline, or a minute where it has
+// none. The program has the files open as descriptors 3 and upwards.
+func RunWith(ctx context.Context, p Program, files []*os.File, args ...string) ([]byte, error) {
 	path, err := find(p)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := bounding(ctx)
 	defer cancel()
 	stdout, stderr := &bounded{limit: outputLimit, full: cancel}, &tail{}
 	cmd := command(ctx, path, args)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.ExtraFiles = files
 	err = cmd.Run()
 	switch {
 	case stdout.exceeded:
@@ -105,6 +126,14 @@ func Run(ctx context.Context, p Program, args ...string) ([]byte, error) {
 		return nil, fmt.Errorf("run %s: %w", p.name, err)
 	}
 	return stdout.b.Bytes(), nil
+}
+
+// bounding is the context with a deadline.
+func bounding(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, bounded := ctx.Deadline(); bounded {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, timeout)
 }
 
 func command(ctx context.Context, path string, args []string) *exec.Cmd {

@@ -130,3 +130,27 @@ func TestOutputIsBounded(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestInstalled(t *testing.T) {
+	var missing *ToolMissing
+	if err := (Program{"no-such-program", "no-such-package"}).Installed(); !errors.As(err, &missing) || missing.Package != "no-such-package" {
+		t.Errorf("a program that does not exist: %v", err)
+	}
+	if err := (Program{"sh", "dash"}).Installed(); err != nil {
+		t.Errorf("sh: %v", err)
+	}
+}
+
+func TestFilesOfTheProgram(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := RunWith(t.Context(), tool(t, "echo hello >&3"), []*os.File{f}); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(f.Name()); string(text) != "hello\n" {
+		t.Errorf("%q %v", text, err)
+	}
+}
