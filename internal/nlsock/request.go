@@ -55,6 +55,25 @@ func (r *Request) Nest(typ uint16, f func()) {
 	native.PutUint16(r.b[start:], uint16(len(r.b)-start))
 }
 
+// Run appends an attribute that holds whatever f appends, without the flag of nesting, which some
+// families do not take (RTA_MULTIPATH).
+func (r *Request) Run(typ uint16, f func()) {
+	start := len(r.b)
+	r.head(typ, 0)
+	f()
+	native.PutUint16(r.b[start:], uint16(len(r.b)-start))
+}
+
+// Hop appends a struct rtnexthop (rtnetlink(7)): its length, flags, hops and interface, and the attributes
+// that f appends.
+func (r *Request) Hop(flags, hops uint8, index int32, f func()) {
+	start := len(r.b)
+	r.b = append(r.b, 0, 0, flags, hops)
+	r.b = native.AppendUint32(r.b, uint32(index))
+	f()
+	native.PutUint16(r.b[start:], uint16(len(r.b)-start))
+}
+
 func (r *Request) head(typ uint16, size int) {
 	r.b = native.AppendUint16(r.b, uint16(unix.SizeofNlAttr+size))
 	r.b = native.AppendUint16(r.b, typ)

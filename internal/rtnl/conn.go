@@ -1,5 +1,5 @@
 // Package rtnl reads network interfaces, addresses, routes, neighbours and the VLANs of bridges from the
-// kernel over rtnetlink(7).
+// kernel over rtnetlink(7), and makes, changes and removes the first three of them.
 //
 // A dump is an iterator that decodes each message in place into one row, which is used again for the
 // next: a million routes cost the memory of one. What a row holds as a slice lies in the receive
@@ -17,8 +17,9 @@
 // meanwhile.
 //
 // The package names things as the kernel's headers do (linux/rtnetlink.h, if_link.h, if_addr.h,
-// neighbour.h, if_bridge.h) and gives its numbers the names that iproute2 gives them. It writes nothing, resolves no
-// names beyond those of interfaces, and keeps nothing between calls but sockets.
+// neighbour.h, if_bridge.h) and gives its numbers the names that iproute2 gives them. It resolves no
+// names beyond those of interfaces, and keeps nothing between calls but sockets. A call that changes something is one
+// request, acknowledged by the kernel, whose own words stand in the error where it refuses.
 package rtnl
 
 import (
