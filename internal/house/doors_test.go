@@ -28,7 +28,11 @@ var doors = map[string][]string{
 	"internal/unixsock":  {},
 	"internal/tlssock":   {},
 	"internal/config":    {},
-	"internal/rpcserver": {"pkg/registry", "pkg/acl", "internal/identity", "internal/jsonwire"},
+	"internal/rpcserver": {"pkg/registry", "pkg/acl", "internal/identity", "internal/tlssock", "internal/jsonwire"},
+
+	"pkg/client":    {"pkg/registry", "internal/unixsock", "internal/identity", "internal/jsonwire"},
+	"internal/cli":  {"pkg/client", "pkg/registry", "pkg/acl", "internal/jsonwire"},
+	"cmd/my-os-ctl": {"internal/cli"},
 
 	"internal/nlsock":   {}, // sockets and attributes, under every codec of a netlink family
 	"internal/rtnl":     {"internal/nlsock"},
@@ -42,19 +46,21 @@ var doors = map[string][]string{
 	"internal/blk":      {},
 	"internal/hang":     {},
 	"internal/btrfs":    {},
+	"internal/md":       {},
 	"internal/ondisk":   {},
 	"internal/gpt":      {},
 	"internal/inuse":    {"internal/blk", "internal/mount"}, // who holds a device, out of what these two read
 	"pkg/netops":        {"pkg/registry", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/hang"},
-	"pkg/volops":        {"pkg/registry", "internal/state", "internal/fault", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/ondisk", "internal/gpt", "internal/inuse", "internal/hostexec"},
+	"pkg/volops":        {"pkg/registry", "internal/state", "internal/fault", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/md", "internal/ondisk", "internal/gpt", "internal/inuse", "internal/hostexec", "internal/hostinfo"},
 
 	"internal/fault": {},
 	"internal/state": {"internal/fault"},
 
 	"pkg/proxy": {"pkg/registry", "internal/jsonwire", "internal/unixsock"},
 
-	"internal/daemon":         {"api", "internal/state", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock", "internal/tlssock"},
-	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "internal/daemon", "internal/rpcserver"},
+	"internal/daemon":         {"api", "internal/state", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock", "internal/tlssock", "pkg/proxy"},
+	"cmd/my-os-server-mos":    {"pkg/proxy", "internal/daemon", "internal/rpcserver"},
+	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "pkg/proxy", "internal/daemon", "internal/rpcserver"},
 
 	"internal/house":    {},
 	"internal/e2e":      {},

@@ -32,8 +32,11 @@ func (x *exchange) call(c *call, rec *record) {
 
 // perform does what a call asks for, in the order that decides what a caller is told who is wrong about
 // several things at once: credential, method, right, params. Between right and params stands whether there
-// is room for the call at all.
+// is room for the call at all; before them all, whether a caller from elsewhere makes too many.
 func (x *exchange) perform(c *call, rec *record) error {
+	if limit := x.takePace(); limit != nil {
+		return limit
+	}
 	m, known := x.s.lookup(c.method)
 	if !known {
 		if err := x.identify(); err != nil {

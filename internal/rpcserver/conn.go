@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/identity"
+	"github.com/geomind/my_os_server/internal/tlssock"
 )
 
 // conn is one connection: who is at its other end, what that one may do, and how long it may take over
@@ -74,7 +74,7 @@ func (s *Server) admit(raw net.Conn) *conn {
 		s.log.Debug().Err(err).Msg("connection refused: its peer is unknown")
 		return nil
 	}
-	share, limit := s.ledger.enter(&peer, remoteAddr(raw))
+	share, limit := s.ledger.enter(&peer, tlssock.AddrOf(raw))
 	if limit != nil {
 		s.metrics.refusedConns.Inc()
 		s.log.Debug().Stringer("peer", peerName(peer)).Err(limit).Msg("connection refused")
@@ -84,14 +84,6 @@ func (s *Server) admit(raw net.Conn) *conn {
 	_, c.tls = raw.(*tls.Conn)
 	c.out.open(raw)
 	return c
-}
-
-// remoteAddr is the address of a peer on TCP, and the zero Addr for one on a Unix socket.
-func remoteAddr(c net.Conn) netip.Addr {
-	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
 }
 
 // errorTime is what a client gets, at least, to take an answer that says that time is up.

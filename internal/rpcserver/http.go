@@ -149,6 +149,9 @@ func (x *exchange) serveRPC() {
 	case x.c.tls && !jsonContent(x.r.Header["Content-Type"]):
 		x.refuse(http.StatusUnsupportedMediaType)
 		return
+	case x.r.ContentLength > strangersBody && x.stranger():
+		x.refuse(http.StatusRequestEntityTooLarge)
+		return
 	}
 	if limit := x.takeBody(); limit != nil {
 		x.refuseBody(limit)

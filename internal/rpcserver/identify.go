@@ -61,7 +61,7 @@ func (x *exchange) identify() error {
 	}
 	x.who.asked = true
 	x.who.policy = x.s.policy.Load()
-	if !x.headers.credentialed {
+	if !x.headers.credentialed && x.c.peer.Key == "" { // a certificate is judged anew each time: it may end under way
 		p := x.c.plainBy(x.who.policy)
 		x.who.plain, x.who.caller, x.who.name = p, &p.caller, p.name
 		return nil
@@ -70,6 +70,7 @@ func (x *exchange) identify() error {
 		&identity.Request{Method: x.r.Method, Path: x.path, Header: x.r.Header, Body: x.body})
 	if err != nil {
 		x.who.name, x.who.cause, x.who.err = "unproven", err, unauthenticated(err)
+		x.hold()
 		return x.who.err
 	}
 	x.who.caller, x.who.name = &caller, caller.String()
@@ -102,7 +103,7 @@ func (x *exchange) authorize(m *registry.Method) (registry.Caller, error) {
 
 // rightOn is what the caller, who has been identified, holds for m.
 func (x *exchange) rightOn(m *registry.Method) registry.Right {
-	if !x.headers.credentialed {
+	if x.who.plain != nil {
 		return x.who.plain.right(m, x.s.methods)
 	}
 	return registry.Right(x.who.policy.Right(x.who.caller, x.s.methods[m.Index]))
@@ -126,6 +127,8 @@ func (p peerName) String() string {
 		return "uid:" + strconv.FormatUint(uint64(p.UID), 10)
 	case p.Local:
 		return "local"
+	case p.Key != "":
+		return p.Key
 	}
 	return "remote"
 }

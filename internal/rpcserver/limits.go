@@ -27,6 +27,8 @@ type Limits struct {
 	HeaderBytes   int // bytes of a request line and its headers: 16 KiB
 	BatchCalls    int // calls in one batch: 1000
 	MemberBytes   int // bytes of one call's result in a batch: 4 MiB
+
+	RemoteCallsPerSecond int // of one caller from elsewhere: 500
 }
 
 func (l Limits) withDefaults() Limits {
@@ -40,6 +42,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.Bodies, 64 << 20}, {&l.BodiesPerUID, 16 << 20},
 		{&l.BodyBytes, 4 << 20}, {&l.HeaderBytes, 16 << 10},
 		{&l.BatchCalls, 1000}, {&l.MemberBytes, 4 << 20},
+		{&l.RemoteCallsPerSecond, 500},
 	} {
 		*d.field = cmp.Or(*d.field, d.value)
 	}
@@ -103,6 +106,9 @@ type limitError struct {
 }
 
 func (e *limitError) Error() string {
+	if e.limit == callsPerSecond {
+		return fmt.Sprintf("calls: no more than %d a second", e.maximum)
+	}
 	return fmt.Sprintf("%s: no more than %d at a time", e.limit, e.maximum)
 }
 
@@ -155,6 +161,7 @@ type share struct {
 
 	conns, bodies  gauge
 	calls, streams [maxLanes]gauge // by lane
+	pace           pace            // of a caller from elsewhere
 }
 
 type shareKey struct {
@@ -178,6 +185,8 @@ type ledger struct {
 	conns, bodies  resource
 	calls, streams laned
 
+	remotePace int // calls a second of one caller from elsewhere
+
 	mu     sync.Mutex
 	shares map[shareKey]*share
 }
@@ -187,7 +196,10 @@ func newLedger(l Limits, daemonUID uint32) *ledger {
 		daemonUID: daemonUID,
 		conns:     resource{name: "connections", perUID: int64(l.ConnsPerUID), most: int64(l.Conns)},
 		bodies:    resource{name: "body_bytes", perUID: int64(l.BodiesPerUID), most: int64(l.Bodies)},
-		shares:    map[shareKey]*share{},
+
+		remotePace: l.RemoteCallsPerSecond,
+
+		shares: map[shareKey]*share{},
 	}
 	books.calls.limit("calls", l.CallsPerUID, l.Calls)
 	books.streams.limit("streams", l.StreamsPerUID, l.Streams)
@@ -234,9 +246,14 @@ func (l *ledger) tidy(s *share) {
 	l.forget(s)
 }
 
-// forget drops a share of which nothing is taken. l.mu is held.
+// forget drops a share of which nothing is taken, once its pace is a full one's again: who comes back must not
+// begin anew. l.mu is held.
 func (l *ledger) forget(s *share) {
-	if s.idle() && l.shares[s.key] == s {
+	switch {
+	case !s.idle() || l.shares[s.key] != s:
+	case s.pace.full(l.remotePace, time.Now()):
 		delete(l.shares, s.key)
+	default:
+		time.AfterFunc(time.Second, func() { l.tidy(s) })
 	}
 }

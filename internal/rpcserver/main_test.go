@@ -60,6 +60,12 @@ type testServer struct {
 // serve starts a server with what o says, and ends it with the test; then it must hold nothing any more.
 func serve(tb testing.TB, o Options) *testServer {
 	tb.Helper()
+	return serveOn(tb, nil, o)
+}
+
+// serveOn is serve with one more listener; nil is none.
+func serveOn(tb testing.TB, more net.Listener, o Options) *testServer {
+	tb.Helper()
 	t := &testServer{log: new(syncBuffer), ended: make(chan error, 1)}
 	o.Log = zerolog.New(t.log)
 	o.Version = "1.2.3"
@@ -72,7 +78,11 @@ func serve(tb testing.TB, o Options) *testServer {
 	t.socket = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	t.stop = cancel
-	go func() { t.ended <- t.Serve(ctx, l) }()
+	listeners := []net.Listener{l}
+	if more != nil {
+		listeners = append(listeners, more)
+	}
+	go func() { t.ended <- t.Serve(ctx, listeners...) }()
 	tb.Cleanup(func() { t.end(tb) })
 	return t
 }

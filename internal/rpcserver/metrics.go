@@ -20,6 +20,8 @@ type metrics struct {
 
 	refusedConns prometheus.Counter
 	sent         prometheus.Counter
+	unproven     prometheus.Counter
+	handshakes   prometheus.Counter
 	abandoned    atomic.Int64
 
 	methods []methodMetrics // by the method's place in the table, and one more for calls of no method
@@ -51,11 +53,15 @@ func newMetrics(s *Server) *metrics {
 			Help: "Requests refused before there was a call, by HTTP status."}, []string{"status"}),
 		refusedConns: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "connections_refused_total",
 			Help: "Connections closed at once because their caller had too many."}),
+		unproven: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "credentials_refused_total",
+			Help: "Requests whose credentials did not hold."}),
+		handshakes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "tls_handshakes_failed_total",
+			Help: "TLS connections that did not come about."}),
 		sent: prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: "answer_bytes_total",
 			Help: "Bytes of JSON-RPC answers."}),
 		methods: make([]methodMetrics, len(registry.All())+1),
 	}
-	m.gatherer.MustRegister(m.calls, m.durations, m.refusals, m.refusedConns, m.sent,
+	m.gatherer.MustRegister(m.calls, m.durations, m.refusals, m.refusedConns, m.sent, m.unproven, m.handshakes,
 		taken(namespace, "connections", "Connections that are open.", s.ledger.conns.taken.n.Load),
 		taken(namespace, "calls_in_flight", "Calls that run, those included that nobody waits for any more.", s.ledger.calls.taken),
 		taken(namespace, "streams", "Results that are being streamed.", s.ledger.streams.taken),

@@ -183,6 +183,9 @@ func New(o Options) (*Server, error) {
 // SetPolicy makes p the policy that the next request is judged by.
 func (s *Server) SetPolicy(p *acl.Policy) { s.policy.Store(p) }
 
+// HandshakeFailed counts a connection on a listener of the server's that did not come about.
+func (s *Server) HandshakeFailed() { s.metrics.handshakes.Inc() }
+
 // rpcMethods are the methods that the pipeline answers itself.
 type rpcMethods struct{ document []byte }
 
