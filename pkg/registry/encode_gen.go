@@ -3009,6 +3009,18 @@ func (v *Interface) AppendJSON(b []byte) []byte {
 		b = append(b, `,"proto_down_reasons":`...)
 		b = jsonwire.AppendString(b, v.ProtoDownReasons.value)
 	}
+	if v.NetnsImmutable.set {
+		b = append(b, `,"netns_immutable":`...)
+		b = jsonwire.AppendBool(b, v.NetnsImmutable.value)
+	}
+	if v.Headroom.set {
+		b = append(b, `,"headroom":`...)
+		b = jsonwire.AppendInt(b, v.Headroom.value)
+	}
+	if v.Tailroom.set {
+		b = append(b, `,"tailroom":`...)
+		b = jsonwire.AppendInt(b, v.Tailroom.value)
+	}
 	if v.SpeedBps.set {
 		b = append(b, `,"speed_bps":`...)
 		b = jsonwire.AppendInt(b, v.SpeedBps.value)
@@ -3144,6 +3156,13 @@ func (v *Interface) AppendJSON(b []byte) []byte {
 			b = v.Vfs[i].AppendJSON(b)
 		}
 		b = append(b, ']')
+	}
+	if v.KindOptions != nil {
+		b = append(b, `,"kind_options":`...)
+		b = appendMap(b, v.KindOptions, func(b []byte, v string) []byte {
+			b = jsonwire.AppendString(b, v)
+			return b
+		})
 	}
 	if v.KindData.set {
 		b = append(b, `,"kind_data":`...)
@@ -4052,6 +4071,10 @@ func (v *InterfaceVxlan) AppendJSON(b []byte) []byte {
 	if v.Gpe.set {
 		b = append(b, `,"gpe":`...)
 		b = jsonwire.AppendBool(b, v.Gpe.value)
+	}
+	if v.LocalBypass.set {
+		b = append(b, `,"local_bypass":`...)
+		b = jsonwire.AppendBool(b, v.LocalBypass.value)
 	}
 	return closeObject(b, start)
 }
@@ -9952,8 +9975,10 @@ func (v *TopologyFilesystem) AppendJSON(b []byte) []byte {
 		b = append(b, `,"md_level":`...)
 		b = jsonwire.AppendString(b, v.MDLevel.value)
 	}
-	b = append(b, `,"usable_bytes":`...)
-	b = jsonwire.AppendInt(b, v.UsableBytes)
+	if v.UsableBytes.set {
+		b = append(b, `,"usable_bytes":`...)
+		b = jsonwire.AppendInt(b, v.UsableBytes.value)
+	}
 	b = append(b, '}')
 	return b
 }

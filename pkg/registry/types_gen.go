@@ -1779,7 +1779,8 @@ type IneligibleDisk struct {
 	// Path of the disk.
 	Path string `json:"path"`
 	// in_use, not_empty (a partition table or a signature stands on it), removable, read_only, too_small (below
-	// 10 GiB), kind (loop, dm, md, zram: only where disks names them), unread (it could not be read).
+	// 10 GiB), kind (loop, dm, md, zram and the like: only where disks names them), zoned, unread (it could not
+	// be read).
 	Reason string `json:"reason"`
 	// One sentence, with what stands in the way.
 	Message Opt[string] `json:"message,omitzero"`
@@ -1848,6 +1849,12 @@ type Interface struct {
 	ProtoDown Opt[bool] `json:"proto_down,omitzero"`
 	// Bits of who holds it down.
 	ProtoDownReasons Opt[string] `json:"proto_down_reasons,omitzero"`
+	// It cannot be moved to another network namespace.
+	NetnsImmutable Opt[bool] `json:"netns_immutable,omitzero"`
+	// Bytes that it wants free before each packet.
+	Headroom Opt[int64] `json:"headroom,omitzero"`
+	// Bytes that it wants free behind each packet.
+	Tailroom Opt[int64] `json:"tailroom,omitzero"`
 	// Link speed in bits per second; absent: the driver does not say, or there is no carrier.
 	SpeedBps Opt[int64] `json:"speed_bps,omitzero"`
 	// Duplex mode as ethtool has it.
@@ -1912,6 +1919,9 @@ type Interface struct {
 	NumVfs Opt[int64] `json:"num_vfs,omitzero"`
 	// Those functions, as the physical one sets them.
 	Vfs []InterfaceVf `json:"vfs,omitzero"`
+	// Options of the kinds macsec, hsr, ipoib, netkit, bareudp, gtp, rmnet and dsa, which have no member of their
+	// own: name, as ip has it, to value; switches are on or off.
+	KindOptions map[string]string `json:"kind_options,omitzero"`
 	// Options of a kind that has no member here (IFLA_INFO_DATA, netlink attributes in host byte order); those of
 	// a bridge: net.bridge.
 	KindData Opt[string] `json:"kind_data,omitzero"`
@@ -2394,6 +2404,8 @@ type InterfaceVxlan struct {
 	Gbp Opt[bool] `json:"gbp,omitzero"`
 	// Generic protocol extension.
 	Gpe Opt[bool] `json:"gpe,omitzero"`
+	// Packets to an end on this host go to its VXLAN interface without passing UDP.
+	LocalBypass Opt[bool] `json:"local_bypass,omitzero"`
 }
 
 // InternalData: Data of -32603.
@@ -5697,7 +5709,7 @@ type Topology struct {
 	// What would be made.
 	Filesystems []TopologyFilesystem `json:"filesystems"`
 	// What fallocate can really take on a fresh one, all its filesystems together, to within 1 %; absent where
-	// not feasible. Bytes.
+	// not feasible, and for bcachefs, of which nobody can tell. Bytes.
 	UsableBytes Opt[int64] `json:"usable_bytes,omitzero"`
 	// How many of its disks may fail, whichever they are, with all data kept: the guaranteed minimum; absent
 	// where not feasible.
@@ -5718,7 +5730,8 @@ type TopologyDisk struct {
 type TopologyFilesystem struct {
 	// btrfs or bcachefs.
 	Type string `json:"type"`
-	// Paths of the disks under it.
+	// Paths of the disks under it, in the order in which usable_bytes holds: mkfs.btrfs puts its first chunks on
+	// those that are named last, mdadm measures its metadata by the first.
 	Devices []string `json:"devices"`
 	// btrfs: profile of data.
 	DataProfile Opt[string] `json:"data_profile,omitzero"`
@@ -5728,8 +5741,8 @@ type TopologyFilesystem struct {
 	Replicas Opt[int64] `json:"replicas,omitzero"`
 	// Level of the array between the disks and the filesystem, as in raid1.
 	MDLevel Opt[string] `json:"md_level,omitzero"`
-	// Its share of the template's usable_bytes. Bytes.
-	UsableBytes int64 `json:"usable_bytes"`
+	// Its share of the template's usable_bytes; absent for bcachefs. Bytes.
+	UsableBytes Opt[int64] `json:"usable_bytes,omitzero"`
 }
 
 // TopologyObstacle: Why a template cannot be had.
