@@ -9,30 +9,55 @@ import (
 	"github.com/geomind/my_os_server/internal/daemon"
 	"github.com/geomind/my_os_server/internal/rpcserver"
 	"github.com/geomind/my_os_server/pkg/netops"
+	"github.com/geomind/my_os_server/pkg/proxy"
 	"github.com/geomind/my_os_server/pkg/registry"
 	"github.com/geomind/my_os_server/pkg/volops"
 )
 
 func main() {
-	os.Exit(daemon.Program{Name: "my-os-server-native", Open: open}.Main())
+	os.Exit(daemon.Program{Name: "my-os-server-native", ServesAs: proxy.MOS, Open: open}.Main())
 }
 
-// open wires the handlers of this host to the table.
+// open wires the handlers of this host to the table. A server in the place of one daemon of a MOS node opens
+// that one's half, and touches nothing of the other.
 func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
-	vol, err := volops.New(volops.Options{})
-	if err != nil {
-		return nil, nil, err
+	var servers registry.Servers
+	var lacking []registry.UnavailableMethod
+	var closers []func() error
+	closeAll := func() error {
+		var errs []error
+		for i := len(closers) - 1; i >= 0; i-- {
+			errs = append(errs, closers[i]())
+		}
+		return errors.Join(errs...)
 	}
-	lacking := vol.Unavailable() // once: it reads every mount, and net.status is asked often
-	net, err := netops.New(netops.Options{
-		Mode:        registry.NodeModeNative,
-		Version:     s.Version,
-		StartedAt:   s.StartedAt,
-		Unavailable: func() []registry.UnavailableMethod { return lacking },
-	})
-	if err != nil {
-		return nil, nil, errors.Join(err, vol.Close())
+	if s.ServeAs != "net" {
+		vol, err := volops.New(volops.Options{})
+		if err != nil {
+			return nil, nil, err
+		}
+		servers.Vol, closers = vol, append(closers, vol.Close)
+		lacking = vol.Unavailable() // once: it reads every mount, and net.status is asked often
 	}
-	closeAll := func() error { return errors.Join(net.Close(), vol.Close()) }
-	return rpcserver.Native(registry.Servers{Net: net, Vol: vol}), closeAll, nil
+	if s.ServeAs != "vol" {
+		net, err := netops.New(netops.Options{
+			Mode:        mode(s),
+			Version:     s.Version,
+			StartedAt:   s.StartedAt,
+			Unavailable: func() []registry.UnavailableMethod { return lacking },
+		})
+		if err != nil {
+			return nil, nil, errors.Join(err, closeAll())
+		}
+		servers.Net, closers = net, append(closers, net.Close)
+	}
+	return rpcserver.Native(servers), closeAll, nil
+}
+
+// mode is what net.status says of the node: on a MOS node it is this daemon's answer that callers see.
+func mode(s daemon.Setup) registry.NodeMode {
+	if s.ServeAs != "" {
+		return registry.NodeModeMos
+	}
+	return registry.NodeModeNative
 }

@@ -24,13 +24,28 @@ type Config struct {
 	Sockets    []string `toml:"sockets" flag:"socket"`             // absolute paths
 	SocketMode string   `toml:"socket_mode" flag:"socket-mode"`    // octal; see Mode
 	HeroSocket bool     `toml:"hero_socket" flag:"no-hero-socket"` // listen in ~/hero/var/sockets too
+	Listen     []string `toml:"listen" flag:"listen"`              // TCP addresses for TLS; see Address
 	StateDir   string   `toml:"state_dir" flag:"state-dir"`        // absolute path
 	ACL        string   `toml:"acl" flag:"acl"`                    // absolute path
 	NodeName   string   `toml:"node_name" flag:"node-name"`
 
+	// Of my-os-server-mos, and of a native server in the place of one of these daemons.
+	MosnetSocket  string   `toml:"mosnet_socket" flag:"mosnet-socket"`   // absolute path
+	StorageSocket string   `toml:"storage_socket" flag:"storage-socket"` // absolute path
+	UpstreamUIDs  []uint32 `toml:"upstream_uids"`
+
+	TLS       TLS       `toml:"tls"`
 	Log       Log       `toml:"log"`
 	Limits    Limits    `toml:"limits"`
 	Deadlines Deadlines `toml:"deadlines"`
+}
+
+// TLS says whom the callers from elsewhere speak to, and whose certificates count. Nothing of it matters where
+// Listen is empty.
+type TLS struct {
+	Certificate string `toml:"certificate" flag:"tls-certificate"` // absolute path, PEM; with Key or not at all
+	Key         string `toml:"key" flag:"tls-key"`                 // absolute path, PEM
+	ClientCA    string `toml:"client_ca" flag:"tls-client-ca"`     // absolute path, PEM
 }
 
 // Log is what is written to standard error, and how.
@@ -60,6 +75,7 @@ type Limits struct {
 	Header             int `toml:"header_bytes" range:"1024..1048576"`
 	BatchCalls         int `toml:"batch_calls" range:"1..100000"`
 	BatchResult        int `toml:"batch_result_bytes" range:"1024..1073741824"`
+	RemotePace         int `toml:"remote_calls_per_second" range:"1..1000000"`
 }
 
 // Deadlines bound how long things take, in seconds; fractions are fine.
@@ -85,6 +101,7 @@ func Default() Config {
 			Bodies: 64 << 20, BodiesPerUser: 16 << 20,
 			Body: 4 << 20, Header: 16 << 10,
 			BatchCalls: 1000, BatchResult: 4 << 20,
+			RemotePace: 500,
 		},
 		Deadlines: Deadlines{Read: 30, Write: 120, Header: 5, Idle: 120, Stall: 10, Drain: 10},
 	}

@@ -49,6 +49,8 @@ func (k Key) Value(c *Config) string {
 			quoted[i] = fmt.Sprintf("%q", s)
 		}
 		return "[" + strings.Join(quoted, ", ") + "]"
+	case []uint32:
+		return strings.ReplaceAll(fmt.Sprint(append([]uint32{}, v...)), " ", ", ")
 	default:
 		return fmt.Sprint(v)
 	}
@@ -66,6 +68,9 @@ func (k Key) wanted() string {
 	case reflect.Float64:
 		return "must be a number"
 	case reflect.Slice:
+		if k.kind.Elem().Kind() == reflect.Uint32 {
+			return "must be an array of user numbers"
+		}
 		return "must be an array of strings"
 	default:
 		return "must be a string"

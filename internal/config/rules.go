@@ -1,7 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"net"
+	"net/netip"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -21,9 +24,18 @@ var rules = map[string]func(c *Config) string{
 	"socket_mode": func(c *Config) string { return socketMode(c.SocketMode) },
 	"state_dir":   func(c *Config) string { return orEmpty(c.StateDir, absolute) },
 	"acl":         func(c *Config) string { return orEmpty(c.ACL, absolute) },
+	"listen":      func(c *Config) string { return firstOf(c.Listen, address) },
 	"node_name":   func(c *Config) string { return orEmpty(c.NodeName, nodeName) },
-	"log.level":   func(c *Config) string { return oneOf(c.Log.Level, Levels) },
-	"log.format":  func(c *Config) string { return oneOf(c.Log.Format, Formats) },
+
+	"mosnet_socket":  func(c *Config) string { return orEmpty(c.MosnetSocket, absolute) },
+	"storage_socket": func(c *Config) string { return orEmpty(c.StorageSocket, absolute) },
+
+	"tls.certificate": func(c *Config) string { return cmp.Or(orEmpty(c.TLS.Certificate, absolute), pair(c)) },
+	"tls.key":         func(c *Config) string { return cmp.Or(orEmpty(c.TLS.Key, absolute), pair(c)) },
+	"tls.client_ca":   func(c *Config) string { return orEmpty(c.TLS.ClientCA, absolute) },
+
+	"log.level":  func(c *Config) string { return oneOf(c.Log.Level, Levels) },
+	"log.format": func(c *Config) string { return oneOf(c.Log.Format, Formats) },
 }
 
 // bounds are numbers that must not exceed another, which comes first: more would never be reached.
@@ -114,6 +126,27 @@ func orEmpty(value string, rule func(string) string) string {
 func absolute(path string) string {
 	if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) {
 		return "must be an absolute path"
+	}
+	return ""
+}
+
+// address asks for what a TCP socket can be bound to, in numbers: names would be looked up at a time when
+// the network is not there yet.
+func address(s string) string {
+	host, port, err := net.SplitHostPort(s)
+	n, portErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || portErr != nil || n == 0 {
+		return "must be [ADDRESS]:PORT, with a port from 1 to 65535"
+	}
+	if _, err := netip.ParseAddr(host); host != "" && err != nil {
+		return "must begin with an IP address, or with : for all of the node's"
+	}
+	return ""
+}
+
+func pair(c *Config) string {
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		return "tls.certificate and tls.key go together"
 	}
 	return ""
 }

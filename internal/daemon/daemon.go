@@ -22,12 +22,15 @@ import (
 	"github.com/geomind/my_os_server/internal/rpcserver"
 	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/acl"
+	"github.com/geomind/my_os_server/pkg/proxy"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
 // Program is what tells one server binary from another.
 type Program struct {
-	Name string // of the binary
+	Name      string        // of the binary
+	Upstreams []proxy.Names // the daemons that it passes calls on to
+	ServesAs  []proxy.Names // the daemons in whose place it can be run
 	// Open makes what runs the calls, and what is to be done once the last one has ended.
 	Open func(Setup) (backend rpcserver.Backend, closeBackend func() error, err error)
 }
@@ -39,6 +42,10 @@ type Setup struct {
 	StateDir  string         // where it may keep what it must remember; locked for it
 	State     *state.Store   // what is kept there; closed after the backend
 	Log       zerolog.Logger // never makes the writer wait
+
+	ServeAs      string           // the one namespace that is served, in the place of its daemon; "": all
+	Upstreams    []proxy.Upstream // where Program.Upstreams may be found
+	UpstreamUIDs []uint32         // whom they may run as besides
 }
 
 // daemon is one server from its start to its end.
@@ -59,14 +66,25 @@ type daemon struct {
 // open brings a daemon to where it can serve. The caller closes what comes back, with an error too.
 func open(p Program, f *flags, c config.Config, log *logger, started time.Time) (*daemon, error) {
 	d := &daemon{program: p, flags: f, config: c, log: log.Logger, notify: newNotifier()}
-	folder, err := d.openState(c.StateDir)
+	stateDir, err := f.stateDir(c.StateDir)
+	if err != nil {
+		return d, err
+	}
+	folder, err := d.openState(stateDir)
 	if err != nil {
 		return d, err
 	}
 	if err := d.openRules(); err != nil {
 		return d, err
 	}
-	backend, closeBackend, err := p.Open(Setup{Version: Version(), StartedAt: started, StateDir: folder.path, State: folder.store, Log: d.log})
+	upstreams, err := d.upstreams()
+	if err != nil {
+		return d, err
+	}
+	backend, closeBackend, err := p.Open(Setup{
+		Version: Version(), StartedAt: started, StateDir: folder.path, State: folder.store, Log: d.log,
+		ServeAs: f.alias().Namespace, Upstreams: upstreams, UpstreamUIDs: c.UpstreamUIDs,
+	})
 	if err != nil {
 		return d, err
 	}
@@ -125,6 +143,7 @@ func (d *daemon) openServer(backend rpcserver.Backend, log *logger) (err error) 
 		LogDropped: log.lines.Dropped,
 		Limits:     limits(d.config.Limits),
 		Deadlines:  deadlines(d.config.Deadlines),
+		Alias:      d.flags.alias(),
 	})
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/geomind/my_os_server/internal/config"
+	"github.com/geomind/my_os_server/pkg/proxy"
 )
 
 // flags is the command line. It is kept: a reload reads the file again and lays the flags over it again.
@@ -18,18 +19,23 @@ type flags struct {
 	configPath string
 	readConfig string                 // the file that was read; empty where there was none
 	overrides  []func(*config.Config) // what was said, in its order
+
+	upstreams map[string]string // where daemons listen that calls are passed on to, by their names
+	serveAs   *proxy.Names      // the daemon in whose place this one is; nil: none
+	mode      bool              // --socket-mode was given
 }
 
 // errUsage says that the command line was not understood; why has been written with it.
 var errUsage = errors.New("see --help")
 
-// parseFlags reads the arguments after the program's name. It returns flag.ErrHelp where help was asked
+// parseFlags reads the arguments behind the name of p. It returns flag.ErrHelp where help was asked
 // for and written to out.
-func parseFlags(program string, args []string, out io.Writer) (*flags, error) {
+func parseFlags(p Program, args []string, out io.Writer) (*flags, error) {
 	f := &flags{}
-	set := flag.NewFlagSet(program, flag.ContinueOnError)
+	set := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	set.SetOutput(io.Discard) // package flag writes with one dash and the whole help behind each error
 	f.define(set)
+	f.defineMOS(set, p)
 	err := set.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		help(out, set)
@@ -41,7 +47,7 @@ func parseFlags(program string, args []string, out io.Writer) (*flags, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; %w", err, errUsage)
 	}
-	return f, nil
+	return f, f.refuseMode()
 }
 
 func (f *flags) define(set *flag.FlagSet) {
@@ -49,7 +55,7 @@ func (f *flags) define(set *flag.FlagSet) {
 		f.sockets = append(f.sockets, s)
 		return filled(s)
 	})
-	f.setting(set, "socket-mode", "`MODE` of the socket files, octal (default 0666)", asIs, func(c *config.Config, s string) { c.SocketMode = s })
+	f.setting(set, "socket-mode", "`MODE` of the socket files, octal (default 0666)", f.noteMode, func(c *config.Config, s string) { c.SocketMode = s })
 	f.toggle(set, "no-hero-socket", "do not listen in ~/hero/var/sockets", func(c *config.Config, on bool) { c.HeroSocket = !on })
 	f.setting(set, "state-dir", "`FOLDER` for what the daemon must remember (default /var/lib/my_os_server; as a user $XDG_STATE_HOME/my_os_server)", filepath.Abs, func(c *config.Config, s string) { c.StateDir = s })
 	f.setting(set, "acl", "`FILE` that says who may do what (default: root and the daemon's user all, other local users read)", filepath.Abs, func(c *config.Config, s string) { c.ACL = s })

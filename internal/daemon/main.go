@@ -23,7 +23,7 @@ const (
 // Main runs the program with the arguments of the process and returns its exit status.
 func (p Program) Main() int {
 	started := time.Now()
-	f, err := parseFlags(p.Name, os.Args[1:], os.Stdout)
+	f, err := parseFlags(p, os.Args[1:], os.Stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0

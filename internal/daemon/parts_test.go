@@ -12,6 +12,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/config"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/proxy"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -140,7 +141,9 @@ func TestLimitsAreHandedOver(t *testing.T) {
 // TestFlagsKeysAndDocs: each flag is a key's or stands in the page, and each key's flag exists.
 func TestFlagsKeysAndDocs(t *testing.T) {
 	set := flag.NewFlagSet("x", flag.ContinueOnError)
-	(&flags{}).define(set)
+	f := &flags{}
+	f.define(set)
+	f.defineMOS(set, Program{Upstreams: proxy.MOS, ServesAs: proxy.MOS})
 	page, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +172,7 @@ limits.calls = 7
 limits.calls_per_user = 7
 `)
 	t.Chdir("/")
-	f, err := parseFlags("x", []string{"--config", file, "--socket-mode=0660", "--no-hero-socket", "-state-dir", "flag", "--acl", "/flag", "--node-name", "flag", "--log-format", "console", "-v", "--socket", "/a", "--socket", "/b"}, io.Discard)
+	f, err := parseFlags(Program{Name: "x"}, []string{"--config", file, "--socket-mode=0660", "--no-hero-socket", "-state-dir", "flag", "--acl", "/flag", "--node-name", "flag", "--log-format", "console", "-v", "--socket", "/a", "--socket", "/b"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/geomind/my_os_server/internal/rpcserver"
+	"github.com/geomind/my_os_server/pkg/proxy"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	os.Unsetenv(roleVar)
-	os.Exit(Program{Name: "testd", Open: openSleeper}.Main())
+	os.Exit(Program{Name: "testd", Upstreams: proxy.MOS, ServesAs: proxy.MOS, Open: openSleeper}.Main())
 }
 
 // sleeper answers vol.usage after a while, hangs in vol.list_mounts for as long as it is let, and has no

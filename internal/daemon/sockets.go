@@ -23,8 +23,7 @@ func (d *daemon) openSockets() error {
 		served = append(served, l.Addr().String())
 		d.log.Info().Str("socket", l.Addr().String()).Msg("listening on a socket of the service manager")
 	}
-	env := unixsock.Host()
-	wish := unixsock.Wish{Flags: d.flags.sockets, File: d.config.Sockets, NoHero: !d.config.HeroSocket}
+	env, wish := d.place()
 	paths, err := wanted(env, wish, len(passed) > 0)
 	if err != nil {
 		return err
@@ -52,12 +51,12 @@ func wanted(env unixsock.Env, wish unixsock.Wish, activated bool) ([]string, err
 }
 
 func (d *daemon) listen(path string) error {
-	l, err := unixsock.Listen(path, d.config.Mode())
+	l, err := unixsock.Listen(path, d.socketMode())
 	if err != nil {
 		return err
 	}
 	d.keep(l)
-	d.log.Info().Str("socket", l.Path()).Str("mode", d.config.SocketMode).Msg("listening")
+	d.log.Info().Str("socket", l.Path()).Str("mode", fmt.Sprintf("%04o", d.socketMode())).Msg("listening")
 	return nil
 }
 
