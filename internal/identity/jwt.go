@@ -2,6 +2,8 @@ package identity
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -186,4 +188,22 @@ func (c *claims) check(node string, now time.Time) error {
 		return errors.New("nbf is in the future")
 	}
 	return nil
+}
+
+// NewJWT makes a JWT as described above, signed by the key, for the node of the given name, with iat now and exp
+// as much later as life, which must be at least a second and at most a day.
+func NewJWT(key ed25519.PrivateKey, node string, now time.Time, life time.Duration) (string, error) {
+	switch {
+	case node == "":
+		return "", errors.New("a JWT must name the node that it is for")
+	case life < time.Second || life > maxSpan:
+		return "", fmt.Errorf("a JWT must be good for 1s to %v, not %v", maxSpan, life)
+	}
+	iat := now.Truncate(time.Second)
+	return jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.RegisteredClaims{
+		Subject:   hex.EncodeToString(key.Public().(ed25519.PublicKey)),
+		Audience:  jwt.ClaimStrings{node},
+		IssuedAt:  jwt.NewNumericDate(iat),
+		ExpiresAt: jwt.NewNumericDate(iat.Add(life.Truncate(time.Second))),
+	}).SignedString(key)
 }

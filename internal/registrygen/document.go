@@ -38,6 +38,13 @@ type method struct {
 	params               []*property
 	result               *schema // a reference, or nil for the document itself
 	errors               []string
+	examples             []example
+}
+
+// example is one call of a method: its params as they stand there. Its result is for a test to look at.
+type example struct {
+	name   string
+	params []member
 }
 
 // errorKind is one of components/errors with the schema of its data.
@@ -145,7 +152,7 @@ func (p *problems) method(v value) *method {
 	}
 	m.right, m.effect, m.since = o.text("x-right"), o.text("x-effect"), o.text("x-since")
 	m.stream, m.exposes = o.optionalText("x-stream"), o.optionalBool("x-exposes")
-	p.examples(o)
+	m.examples = p.examples(o)
 	o.done()
 	return m
 }
@@ -186,27 +193,30 @@ func (p *problems) result(o *object) *schema {
 	return p.schema(v)
 }
 
-// examples checks the shape of a method's examples; whether they fit the schemas is a test's to say.
-func (p *problems) examples(o *object) {
+// examples reads a method's examples; whether they fit the schemas is a test's to say.
+func (p *problems) examples(o *object) (out []example) {
 	list, ok := o.optional("examples")
 	if !ok {
-		return
+		return nil
 	}
 	for _, v := range list.list() {
-		example := v.object()
-		example.text("name")
-		example.optionalText("summary")
-		example.optionalText("description")
-		for _, param := range example.list("params") {
-			p.exampleValue(param.object())
+		o := v.object()
+		e := example{name: o.text("name")}
+		o.optionalText("summary")
+		o.optionalText("description")
+		for _, param := range o.list("params") {
+			e.params = append(e.params, p.exampleValue(param.object()))
 		}
-		p.exampleValue(example.object("result"))
-		example.done()
+		p.exampleValue(o.object("result"))
+		o.done()
+		out = append(out, e)
 	}
+	return out
 }
 
-func (p *problems) exampleValue(o *object) {
-	o.text("name")
-	o.required("value")
+func (p *problems) exampleValue(o *object) member {
+	m := member{name: o.text("name")}
+	m.value, _ = o.required("value")
 	o.done()
+	return m
 }

@@ -1,7 +1,7 @@
 // Package registrygen makes Go from the method table: it reads api/openrpc.json and returns the files
-// of pkg/registry that end in _gen.go.
+// of pkg/registry, pkg/client and internal/cli that end in _gen.go.
 //
-// It is a pure function from bytes to bytes; the program in the folder gen does the writing. The
+// Each is a pure function from bytes to bytes; the program in the folder gen does the writing. The
 // specification is read strictly: every member of it must be one that the generator knows, and must hold
 // what the closed subset allows (see schema.go). Whatever does not is an error that names the place, so
 // that nothing in the table is silently without effect. There are no tables that override names or

@@ -53,13 +53,45 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 	}
 }
 
-func TestReferenceIsUpToDate(t *testing.T) {
-	want, err := registrygen.Reference(read(t, "../../api/openrpc.json"))
-	if err != nil {
-		t.Fatal(err)
+func TestSingleFilesAreUpToDate(t *testing.T) {
+	for path, make := range map[string]func([]byte) ([]byte, error){
+		"../../docs/methods.md":           registrygen.Reference,
+		"../../pkg/client/methods_gen.go": registrygen.Client,
+		"../../internal/cli/verbs_gen.go": registrygen.Verbs,
+	} {
+		want, err := make(read(t, "../../api/openrpc.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(read(t, path), want) {
+			t.Errorf("%s is not what api/openrpc.json says: run go generate ./...", path)
+		}
 	}
-	if !bytes.Equal(read(t, "../../docs/methods.md"), want) {
-		t.Error("docs/methods.md is not what api/openrpc.json says: run go generate ./...")
+}
+
+// What a row becomes for the client and for the command line, with every kind of param.
+func TestClientAndVerbs(t *testing.T) {
+	spec := read(t, "testdata/small.json")
+	for want, make := range map[string]func([]byte) ([]byte, error){
+		"func (c *Client) NetVMCreateTap(ctx context.Context, p *registry.NetVMCreateTapParams) (*registry.NetVmCreateTapResult, error) {":     registrygen.Client,
+		"func (c *Client) NetRoutes(ctx context.Context, p *registry.NetRoutesParams) (*Rows[registry.Route, registry.NetRoutesEnd], error) {": registrygen.Client,
+		"func (c *Client) RPCDiscover(ctx context.Context, p *registry.RPCDiscoverParams) (registry.RawJSON, error) {":                         registrygen.Client,
+		"e := &registry.OSError{Message: message}":                                                                    registrygen.Client,
+		`{"one", "net vm create tap --vm-id a --addresses 10.0.0.1/24 --hop via=10.0.0.2"},`:                          registrygen.Verbs,
+		`{name: "hop", kind: kindObject, members: &membersOfHop, schema: "Hop", required: true, text: "An object."},`: registrygen.Verbs,
+		`{name: "families", list: true, kind: kindText, schema: "Family", values: []string{`:                          registrygen.Verbs,
+		`{name: "options", kind: kindJSON, text: "A map."},`:                                                          registrygen.Verbs,
+	} {
+		text, err := make(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(text, []byte(want)) {
+			t.Errorf("there is no %s in\n%s", want, text)
+		}
+		if _, err := make([]byte("{}")); err == nil {
+			t.Error("something came out of an empty specification")
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 	"github.com/geomind/my_os_server/api"
 )
 
-//go:generate go run ../../internal/registrygen/gen -spec ../../api/openrpc.json -out . -reference ../../docs/methods.md
+//go:generate go run ../../internal/registrygen/gen -spec ../../api/openrpc.json -out . -client ../client/methods_gen.go -verbs ../../internal/cli/verbs_gen.go -reference ../../docs/methods.md
 
 // Right is what a caller must hold to call a method. Rights are ordered: Admin holds Write, Write
 // holds Read, and every caller holds None.

@@ -1,5 +1,5 @@
-// Command gen writes the generated files of pkg/registry and docs/methods.md. It is run by `go generate ./...`; what it
-// writes is said in package registrygen.
+// Command gen writes the generated files of pkg/registry, pkg/client and internal/cli, and docs/methods.md. It is run
+// by `go generate ./...`; what it writes is said in package registrygen.
 package main
 
 import (
@@ -13,16 +13,27 @@ import (
 
 func main() {
 	spec := flag.String("spec", "", "the OpenRPC document to read")
-	out := flag.String("out", "", "the folder to write Go to")
-	reference := flag.String("reference", "", "the page to write for people")
+	out := flag.String("out", "", "the folder to write the registry to")
+	single := map[string]*string{
+		"client":    flag.String("client", "", "the file to write the client's methods to"),
+		"verbs":     flag.String("verbs", "", "the file to write the verbs of the command line to"),
+		"reference": flag.String("reference", "", "the page to write for people"),
+	}
 	flag.Parse()
-	if err := run(*spec, *out, *reference); err != nil {
+	if err := run(*spec, *out, single); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(spec, out, reference string) error {
+// makers make one file each.
+var makers = map[string]func(spec []byte) ([]byte, error){
+	"client":    registrygen.Client,
+	"verbs":     registrygen.Verbs,
+	"reference": registrygen.Reference,
+}
+
+func run(spec, out string, single map[string]*string) error {
 	b, err := os.ReadFile(spec)
 	if err != nil {
 		return err
@@ -36,9 +47,14 @@ func run(spec, out, reference string) error {
 			return err
 		}
 	}
-	page, err := registrygen.Reference(b)
-	if err != nil {
-		return err
+	for what, path := range single {
+		text, err := makers[what](b)
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if err := os.WriteFile(*path, text, 0o644); err != nil {
+			return err
+		}
 	}
-	return os.WriteFile(reference, page, 0o644)
+	return nil
 }
