@@ -20,7 +20,7 @@ const (
 	largeMetadata  = 1 * gib
 
 	// CapacityLeast is the size of the smallest device that Capacity knows about.
-	CapacityLeast = 10 * gib
+	CapacityLeast = 8 * gib
 	// simulatedMost bounds the work of Capacity: so many chunks are laid out one by one, and
 	// past it several together.
 	simulatedMost = 1 << 15

@@ -114,3 +114,25 @@ func (b *Btrfs) Write(name string, n int64) {
 	b.t.Helper()
 	Command(b.t, "sh", "-ec", `head -c "$1" /dev/urandom >"$0"; btrfs filesystem sync "$(dirname "$0")" >/dev/null`, filepath.Join(b.Path, name), strconv.FormatInt(n, 10))
 }
+
+// TakeAll has a file take space until there is none, and tells how many bytes it has.
+func (b *Btrfs) TakeAll(name string) (taken int64) {
+	b.t.Helper()
+	f, err := os.Create(filepath.Join(b.Path, name))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer f.Close()
+	for step := int64(1) << 45; step >= 4096; {
+		switch err := unix.Fallocate(int(f.Fd()), 0, taken, step); err {
+		case nil:
+			taken += step
+		case unix.ENOSPC:
+			step /= 2
+		case unix.EINTR:
+		default:
+			b.t.Fatalf("fallocate: %v", err)
+		}
+	}
+	return taken
+}
