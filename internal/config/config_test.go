@@ -82,7 +82,12 @@ func TestFaults(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"unknown key", "socket = \"/x\"", "c.toml:1:1: socket: there is no such key"},
 		{"unknown key in a table", "[limits]\ncalls = 1\n  call = 1", "c.toml:3:3: limits.call: there is no such key"},
-		{"unknown table", "\n[tls]\ncert = \"x\"", "c.toml:2:2: tls: there is no such key"},
+		{"unknown table", "\n[cloud]\nname = \"x\"", "c.toml:2:2: cloud: there is no such key"},
+		{"address without a port", "listen = [\"192.0.2.1\"]", "c.toml:1:1: listen: \"192.0.2.1\": must be [ADDRESS]:PORT"},
+		{"port 0", "listen = [\":0\"]", "c.toml:1:1: listen: \":0\": must be [ADDRESS]:PORT, with a port from 1 to 65535"},
+		{"a name for an address", "listen = [\":8443\", \"node-7:8443\"]", "c.toml:1:1: listen: \"node-7:8443\": must begin with an IP address"},
+		{"certificate without a key", "[tls]\ncertificate = \"/a\"", "c.toml:2:1: tls.certificate: tls.certificate and tls.key go together"},
+		{"relative client CA", "[tls]\nclient_ca = \"a\"", "c.toml:2:1: tls.client_ca: must be an absolute path"},
 		{"unknown key in an inline table", "log = { level = \"info\", colour = true }", "c.toml:1:25: log.colour: there is no such key"},
 		{"other case", "[limits]\nCalls = 1", "c.toml:2:1: limits.Calls: there is no such key"},
 		{"table in other case", "[Log]\nlevel = \"info\"", "c.toml:1:2: Log: there is no such key"},

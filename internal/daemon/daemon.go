@@ -95,6 +95,9 @@ func open(p Program, f *flags, c config.Config, log *logger, started time.Time) 
 	if err := d.openSockets(); err != nil {
 		return d, err
 	}
+	if err := d.openTLS(folder.path); err != nil {
+		return d, err
+	}
 	ready := d.log.Info().Str("version", Version()).Int("pid", os.Getpid()).Str("state_dir", folder.path)
 	known(ready, "node", d.nodeName())
 	known(ready, "config", f.readConfig)

@@ -16,6 +16,7 @@ import (
 type flags struct {
 	version    bool
 	sockets    []string
+	listen     []string
 	configPath string
 	readConfig string                 // the file that was read; empty where there was none
 	overrides  []func(*config.Config) // what was said, in its order
@@ -57,6 +58,14 @@ func (f *flags) define(set *flag.FlagSet) {
 	})
 	f.setting(set, "socket-mode", "`MODE` of the socket files, octal (default 0666)", f.noteMode, func(c *config.Config, s string) { c.SocketMode = s })
 	f.toggle(set, "no-hero-socket", "do not listen in ~/hero/var/sockets", func(c *config.Config, on bool) { c.HeroSocket = !on })
+	set.Func("listen", "listen for TLS at `[ADDRESS]:PORT`; may be given several times (default: nowhere)", func(s string) error {
+		f.listen = append(f.listen, s)
+		f.overrides = append(f.overrides, func(c *config.Config) { c.Listen = f.listen })
+		return filled(s)
+	})
+	f.setting(set, "tls-certificate", "`FILE` of the server's certificate (default: one of its own making)", filepath.Abs, func(c *config.Config, s string) { c.TLS.Certificate = s })
+	f.setting(set, "tls-key", "`FILE` of the certificate's key", filepath.Abs, func(c *config.Config, s string) { c.TLS.Key = s })
+	f.setting(set, "tls-client-ca", "`FILE` of who must have issued clients' certificates (default: anyone)", filepath.Abs, func(c *config.Config, s string) { c.TLS.ClientCA = s })
 	f.setting(set, "state-dir", "`FOLDER` for what the daemon must remember (default /var/lib/my_os_server; as a user $XDG_STATE_HOME/my_os_server)", filepath.Abs, func(c *config.Config, s string) { c.StateDir = s })
 	f.setting(set, "acl", "`FILE` that says who may do what (default: root and the daemon's user all, other local users read)", filepath.Abs, func(c *config.Config, s string) { c.ACL = s })
 	set.Func("config", "configuration `FILE` (default "+config.DefaultPath+" where it exists)", func(s string) error {

@@ -94,6 +94,7 @@ func limits(l config.Limits) rpcserver.Limits {
 		Bodies: l.Bodies, BodiesPerUID: l.BodiesPerUser,
 		BodyBytes: l.Body, HeaderBytes: l.Header,
 		BatchCalls: l.BatchCalls, MemberBytes: l.BatchResult,
+		RemoteCallsPerSecond: l.RemotePace,
 	}
 }
 
