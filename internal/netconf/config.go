@@ -134,7 +134,7 @@ func (c *Config) choose(l *Link, owner Owner) (chosen *Profile, facts []Fact) {
 
 // network is the .network file that networkd says it applies, or else the first that matches.
 func (c *Config) network(l *Link, owner Owner) []*Profile {
-	if owner.Config != "" {
+	if owner.Manager == Networkd && owner.Config != "" {
 		for _, p := range c.networks {
 			if p.Source == owner.Config {
 				return []*Profile{p}
@@ -146,7 +146,7 @@ func (c *Config) network(l *Link, owner Owner) []*Profile {
 
 // connection is the one that NetworkManager says it has active, or else all that could be.
 func (c *Config) connection(l *Link, owner Owner) []*Profile {
-	if p := c.manager.ByUUID[owner.Config]; p != nil {
+	if p := c.manager.ByUUID[owner.Config]; p != nil && owner.Manager == NetworkManager {
 		return []*Profile{p}
 	}
 	return matching(c.manager.Connections, l)

@@ -59,10 +59,13 @@ func (p *ifupdownParser) file(name string, depth int) {
 		return
 	}
 	p.sourced[name] = true
-	d := p.reader.read(Ifupdown, name)
-	if d == nil {
-		return
+	if d := p.reader.read(Ifupdown, name); d != nil {
+		p.parse(d, depth)
 	}
+}
+
+// parse reads the lines of a file; depth is how many others led to it.
+func (p *ifupdownParser) parse(d *document, depth int) {
 	p.current = nil
 	lines := strings.Split(d.text, "\n")
 	var mapping []string // interfaces of the mapping stanza that is being read

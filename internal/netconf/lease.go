@@ -66,11 +66,13 @@ func (l *Lease4) settle() {
 	}
 }
 
-// SetExpiry tells the lease when it ends, where its holder's file does not but the kernel does, which was
-// given the end of the address' life. The other instants follow.
+// SetExpiry tells the lease when its address ends, as the kernel was told. It counts where the file has no
+// instants, or has older ones because it was not written when the lease was last extended; the others
+// follow from it.
 func (l *Lease4) SetExpiry(t time.Time) {
-	if l.Expires.IsZero() {
-		l.Expires = t
+	const rounding = 2 * time.Second
+	if l.Expires.IsZero() || t.After(l.Expires.Add(rounding)) {
+		l.Times = Times{Expires: t}
 		l.settle()
 	}
 }

@@ -96,9 +96,16 @@ type Match struct {
 	Nothing   bool     // no condition is given and none means no interface
 }
 
-// Matches tells whether the profile is for the interface.
+// Matches tells whether the profile is for the interface. Of one that is not there the name alone is
+// known, and only who asks for that means it.
 func (m *Match) Matches(l *Link) bool {
-	if m.Nothing || len(m.Undecided) > 0 {
+	if m.Nothing {
+		return false
+	}
+	if l.Index == 0 {
+		return slices.Contains(m.PlainNames(), l.Name)
+	}
+	if len(m.Undecided) > 0 {
 		return false
 	}
 	names := append([]string{l.Name}, l.AltNames...)
@@ -106,7 +113,7 @@ func (m *Match) Matches(l *Link) bool {
 		matchList(m.Drivers, l.Driver) && matchMAC(m.MACs, l.MAC) && matchMAC(m.PermMACs, l.PermMAC)
 }
 
-// Names returns the plain names that the match asks for: interfaces that are meant, there or not.
+// PlainNames returns the plain names that the match asks for: interfaces that are meant, there or not.
 func (m *Match) PlainNames() []string {
 	var names []string
 	for _, n := range m.Names {

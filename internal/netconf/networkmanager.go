@@ -40,7 +40,9 @@ func (r *Reader) networkManager() *NetworkManagerConfig {
 		}
 		if p, uuid := r.keyfile(name); p != nil {
 			c.Connections = append(c.Connections, p)
-			c.ByUUID[uuid] = p
+			if uuid != "" {
+				c.ByUUID[uuid] = p
+			}
 		}
 	}
 	return c

@@ -3,6 +3,7 @@ package netops
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/rtnl"
@@ -46,7 +47,8 @@ func (c *candidate4) before(d *candidate4) bool {
 	if (c.state == leaseBound) != (d.state == leaseBound) {
 		return c.state == leaseBound
 	}
-	return c.lease.Expires.After(d.lease.Expires) && d.lease.Server == (netip.Addr{})
+	const rounding = 2 * time.Second
+	return c.lease.Expires.After(d.lease.Expires.Add(rounding))
 }
 
 func (v *leaseView) judge4(lease netconf.Lease4, l *netconf.Link, holder netconf.Owner) *candidate4 {
