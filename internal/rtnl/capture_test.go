@@ -195,7 +195,11 @@ func decodeKind(l *Link) (any, error) {
 	if t, ok, err := DecodeTunnel(l.Kind, l.Data); ok {
 		return t, err
 	}
-	return nil, nil
+	options, _, err := DecodeOptions(l.Kind, l.Data)
+	if options == nil {
+		return nil, err
+	}
+	return options, err
 }
 
 func compareGolden(t *testing.T, sort string, decode func([]byte) (any, error)) {

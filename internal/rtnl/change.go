@@ -31,10 +31,10 @@ func ifInfoMessage(family uint8, index int, flags, mask uint32) []byte {
 	return header[:]
 }
 
-// NewBridge is a bridge to be made. Zero is left to the kernel but for the switches.
+// NewBridge is a bridge to be made. Zero is left to the kernel but for the switches. (An alias cannot be given
+// to a link as it is made: rtnl_create_link passes over IFLA_IFALIAS.)
 type NewBridge struct {
 	Name          string
-	Alias         string
 	MAC           []byte // set, so that it does not follow the ports'
 	MTU           uint32 // set, so that it does not follow the ports'
 	STP           bool
@@ -44,7 +44,7 @@ type NewBridge struct {
 // AddBridge makes a bridge, down. That something has the name is EEXIST; VLAN filtering that the kernel
 // was built without is EOPNOTSUPP.
 func (c *Conn) AddBridge(ctx context.Context, b NewBridge) error {
-	req := c.newLink("add bridge "+b.Name, b.Name, b.Alias, b.MAC, b.MTU)
+	req := c.newLink("add bridge "+b.Name, b.Name, b.MAC, b.MTU)
 	req.Nest(unix.IFLA_LINKINFO, func() {
 		req.String(unix.IFLA_INFO_KIND, "bridge")
 		req.Nest(unix.IFLA_INFO_DATA, func() {
@@ -60,17 +60,14 @@ func (c *Conn) AddBridge(ctx context.Context, b NewBridge) error {
 	return err
 }
 
-func (c *Conn) newLink(op, name, alias string, mac []byte, mtu uint32) *nlsock.Request {
+func (c *Conn) newLink(op, name string, mac []byte, mtu uint32) *nlsock.Request {
 	req := c.ifInfo(op, unix.RTM_NEWLINK, unix.AF_UNSPEC, 0, 0, 0)
-	linkBasics(req, name, alias, mac, mtu)
+	linkBasics(req, name, mac, mtu)
 	return req
 }
 
-func linkBasics(req *nlsock.Request, name, alias string, mac []byte, mtu uint32) {
+func linkBasics(req *nlsock.Request, name string, mac []byte, mtu uint32) {
 	req.String(unix.IFLA_IFNAME, name)
-	if alias != "" {
-		req.Bytes(unix.IFLA_IFALIAS, []byte(alias))
-	}
 	if len(mac) > 0 {
 		req.Bytes(unix.IFLA_ADDRESS, mac)
 	}
@@ -81,9 +78,8 @@ func linkBasics(req *nlsock.Request, name, alias string, mac []byte, mtu uint32)
 
 // NewVeth is one end of a pair to be made.
 type NewVeth struct {
-	Name  string
-	Alias string
-	MTU   uint32
+	Name string
+	MTU  uint32
 }
 
 // vethInfoPeer is VETH_INFO_PEER (linux/veth.h): struct ifinfomsg and attributes of the other end.
@@ -91,13 +87,13 @@ const vethInfoPeer = 1
 
 // AddVeth makes a pair of connected interfaces, down. That something has one of the names is EEXIST.
 func (c *Conn) AddVeth(ctx context.Context, a, b NewVeth) error {
-	req := c.newLink("add veth "+a.Name, a.Name, a.Alias, nil, a.MTU)
+	req := c.newLink("add veth "+a.Name, a.Name, nil, a.MTU)
 	req.Nest(unix.IFLA_LINKINFO, func() {
 		req.String(unix.IFLA_INFO_KIND, "veth")
 		req.Nest(unix.IFLA_INFO_DATA, func() {
 			req.Nest(vethInfoPeer, func() {
 				req.Raw(ifInfoMessage(unix.AF_UNSPEC, 0, 0, 0))
-				linkBasics(req, b.Name, b.Alias, nil, b.MTU)
+				linkBasics(req, b.Name, nil, b.MTU)
 			})
 		})
 	})

@@ -106,7 +106,8 @@ func FuzzGlobalVLANs(f *testing.F) {
 
 // FuzzKind tries the options of every kind on every input.
 func FuzzKind(f *testing.F) {
-	kinds := []string{"bridge", "vlan", "vrf", "bond", "vxlan", "tun", "macvlan", "ipvlan", "ipip", "sit", "ip6tnl", "gre", "ip6gre", "vti", "geneve", "xfrm"}
+	kinds := []string{"bridge", "vlan", "vrf", "bond", "vxlan", "tun", "macvlan", "ipvlan", "ipip", "sit", "ip6tnl", "gre", "ip6gre", "vti", "geneve", "xfrm",
+		"macsec", "hsr", "ipoib", "netkit", "bareudp", "gtp", "rmnet", "dsa"}
 	for _, messages := range captured(f, "links") {
 		for _, b := range messages {
 			var l Link

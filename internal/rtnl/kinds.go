@@ -215,6 +215,8 @@ type VXLAN struct {
 	UDPZeroChecksum6Tx         bool
 	UDPZeroChecksum6Rx         bool
 	GroupPolicy, GenericHeader bool // GBP, GPE
+	LocalBypass                bool // packets to this host's own end do not go down to its UDP, where HasLocalBypass
+	HasLocalBypass             bool
 }
 
 // DecodeVXLAN reads [Link.Data] of kind vxlan.
@@ -286,6 +288,8 @@ func (v *VXLAN) switches(a *nlsock.Attrs) {
 		v.UDPZeroChecksum6Tx = a.Flag()
 	case unix.IFLA_VXLAN_UDP_ZERO_CSUM6_RX:
 		v.UDPZeroChecksum6Rx = a.Flag()
+	case unix.IFLA_VXLAN_LOCALBYPASS:
+		v.LocalBypass, v.HasLocalBypass = a.Flag(), true
 	case unix.IFLA_VXLAN_GBP:
 		v.GroupPolicy = a.Flag()
 	case unix.IFLA_VXLAN_GPE:

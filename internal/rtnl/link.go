@@ -48,6 +48,9 @@ type Link struct {
 	CarrierUpCount   uint32
 	CarrierDownCount uint32
 	ProtoDown        bool
+	NetNSImmutable   bool   // it cannot be moved to another network namespace
+	Headroom         uint16 // bytes that it wants before each packet
+	Tailroom         uint16 // and behind
 	ProtoDownReason  uint32
 
 	Master      int // index of the interface that it is a port of; 0: none

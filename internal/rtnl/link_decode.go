@@ -6,10 +6,14 @@ import (
 	"github.com/geomind/my_os_server/internal/nlsock"
 )
 
-// Attributes that x/sys/unix does not have (linux/if_link.h).
+// Attributes that x/sys/unix does not have (linux/if_link.h); [Link.Has] takes those that have a name here.
 const (
 	iflaGSOIPv4MaxSize = 63 // Linux 6.3
 	iflaGROIPv4MaxSize = 64
+
+	LinkNetNSImmutable = 67 // Linux 6.16
+	LinkHeadroom       = 68 // Linux 6.17
+	LinkTailroom       = 69
 )
 
 // linkFields says which attribute goes into which field, by the attribute's number. (As a table because
@@ -39,6 +43,9 @@ var linkFields = [...]func(*Link, *nlsock.Attrs){
 	unix.IFLA_CARRIER_UP_COUNT:    func(l *Link, a *nlsock.Attrs) { l.CarrierUpCount = a.Uint32() },
 	unix.IFLA_CARRIER_DOWN_COUNT:  func(l *Link, a *nlsock.Attrs) { l.CarrierDownCount = a.Uint32() },
 	unix.IFLA_PROTO_DOWN:          func(l *Link, a *nlsock.Attrs) { l.ProtoDown = a.Uint8() != 0 },
+	LinkNetNSImmutable:            func(l *Link, a *nlsock.Attrs) { l.NetNSImmutable = a.Uint8() != 0 },
+	LinkHeadroom:                  func(l *Link, a *nlsock.Attrs) { l.Headroom = a.Uint16() },
+	LinkTailroom:                  func(l *Link, a *nlsock.Attrs) { l.Tailroom = a.Uint16() },
 	unix.IFLA_MASTER:              func(l *Link, a *nlsock.Attrs) { l.Master = int(a.Int32()) },
 	unix.IFLA_LINK:                func(l *Link, a *nlsock.Attrs) { l.Link = int(a.Int32()) },
 	unix.IFLA_LINK_NETNSID:        func(l *Link, a *nlsock.Attrs) { l.LinkNetNSID = int(a.Int32()) },

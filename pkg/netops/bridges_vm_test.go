@@ -117,10 +117,10 @@ func withoutTunnels(list []object) []object {
 	return list
 }
 
-// TestKindWitness compares net.interfaces with what ip says of bonds, VRFs and VLANs.
+// TestKindWitness compares net.interfaces with what ip says of bonds, VRFs, VLANs and other kinds.
 func TestKindWitness(t *testing.T) {
 	vmtest.Guest(t)
-	for _, module := range []string{"8021q", "dummy", "bonding", "vrf", "bridge", "ipvlan"} {
+	for _, module := range []string{"8021q", "dummy", "bonding", "vrf", "bridge", "ipvlan", "macsec", "gtp"} {
 		testhost.Command(t, "modprobe", module)
 	}
 	seed := testhost.Seed(t)
@@ -141,7 +141,7 @@ func (h *host) buildKinds() {
 		add("link add d%d type dummy", i)
 	}
 	add("link add bond7 type bond mode %s %s", h.oneOf("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"),
-		h.oneOf("miimon 100 updelay 200 downdelay 300", "arp_interval 100000 arp_ip_target 192.0.2.1,192.0.2.2 arp_validate none", ""))
+		h.oneOf("miimon 100 downdelay 300", "arp_interval 100000 arp_ip_target 192.0.2.1,192.0.2.2 arp_validate none", ""))
 	for _, option := range h.some(bondOptions) {
 		add("link set bond7 type bond %s", option)
 	}
@@ -153,6 +153,9 @@ func (h *host) buildKinds() {
 	add("link add vrf7 type vrf table %d", 1+h.rng.IntN(1<<30))
 	add("link set d2 master vrf7")
 	add("link add link d3 name iv0 type ipvlan mode %s %s", h.oneOf("l2", "l3", "l3s"), h.oneOf("bridge", "private", "vepa"))
+	add("link add link d5 ms0 type macsec port %d %s %s encrypt %s encodingsa %d", 1+h.rng.IntN(9), h.oneOf("cipher gcm-aes-256 icvlen 16", "cipher gcm-aes-128 icvlen 8", ""),
+		h.oneOf("replay on window 9", "replay off", "validate check", "validate disabled scb on send_sci off"), h.oneOf("on", "off"), h.rng.IntN(4))
+	add("link add gtp0 type gtp role %s hsize %d restart_count %d", h.oneOf("sgsn", "ggsn"), 1+h.rng.IntN(999), h.rng.IntN(256))
 	for i := range 3 {
 		add("link add link %s name vl%d type vlan protocol %s id %d %s", h.oneOf("d4", "bond7"), i, h.oneOf("802.1Q", "802.1ad"), 1+h.rng.IntN(4094),
 			h.oneOf("", "gvrp on", "mvrp on loose_binding on", "ingress-qos-map 1:2 egress-qos-map 5:6"))

@@ -95,7 +95,7 @@ func capturedWitness(t *testing.T) map[string]object {
 
 // kindMembers are the members of an interface that depend on its kind.
 var kindMembers = map[string]bool{"kind": true, "port_kind": true, "vlan_id": true, "vlan": true, "bond": true, "bond_port": true,
-	"vxlan": true, "macvlan": true, "tun": true, "tunnel": true, "vrf_table": true, "kind_data": true}
+	"vxlan": true, "macvlan": true, "tun": true, "tunnel": true, "vrf_table": true, "kind_options": true, "kind_data": true}
 
 func capturedKind(t *testing.T, kind string, l object, compared map[string]int) object {
 	o := object{}
@@ -122,9 +122,27 @@ func capturedKind(t *testing.T, kind string, l object, compared map[string]int) 
 		o["vrf_table"] = data["table"]
 	case "ipvlan", "ipvtap":
 		o["macvlan"] = ipvlanOf(data)
+	case "macsec", "gtp":
+		o["kind_options"] = kindOptionsOf(data)
 	case "dummy":
 	default:
 		o["tunnel"] = tunnelOf(t, kind, l, data)
+	}
+	return o
+}
+
+// kindOptionsOf: what ip prints of a kind, every value as text.
+func kindOptionsOf(d object) object {
+	o := object{}
+	for name, v := range d {
+		switch v {
+		case true:
+			o[name] = "on"
+		case false:
+			o[name] = "off"
+		default:
+			o[name] = text(v)
+		}
 	}
 	return o
 }

@@ -145,6 +145,7 @@ func (b *interfaceRow) vxlan(data []byte) error {
 		UdpZeroChecksum6Rx: registry.Some(v.UDPZeroChecksum6Rx),
 		Gbp:                isTrue(v.GroupPolicy),
 		Gpe:                isTrue(v.GenericHeader),
+		LocalBypass:        when(v.HasLocalBypass, v.LocalBypass),
 	}
 	return err
 }
@@ -153,8 +154,7 @@ func (b *interfaceRow) vxlan(data []byte) error {
 func (b *interfaceRow) tunnel(l *rtnl.Link) error {
 	t, known, err := rtnl.DecodeTunnel(l.Kind, l.Data)
 	if !known {
-		b.row.KindData = hexText(l.Data)
-		return nil
+		return b.options(l)
 	}
 	row := &registry.InterfaceTunnel{
 		Local:            validAddr(t.Local),
@@ -189,6 +189,26 @@ func (b *interfaceRow) tunnel(l *rtnl.Link) error {
 		geneve(row, &t)
 	}
 	b.row.Tunnel = row
+	return err
+}
+
+// options fills in the options of a kind that has no member of its own, or of any other kind raw.
+func (b *interfaceRow) options(l *rtnl.Link) error {
+	list, known, err := rtnl.DecodeOptions(l.Kind, l.Data)
+	if !known {
+		b.row.KindData = hexText(l.Data)
+		return nil
+	}
+	b.row.KindOptions = make(map[string]string, len(list))
+	for _, o := range list {
+		value := o.Value
+		if o.Link != 0 {
+			value = b.names.of(o.Link).Or("")
+		}
+		if value != "" {
+			b.row.KindOptions[o.Name] = value
+		}
+	}
 	return err
 }
 

@@ -110,6 +110,9 @@ func (b *interfaceRow) state(l *rtnl.Link) {
 	r.CarrierUpCount = number(l.Has(unix.IFLA_CARRIER_UP_COUNT), l.CarrierUpCount)
 	r.CarrierDownCount = number(l.Has(unix.IFLA_CARRIER_DOWN_COUNT), l.CarrierDownCount)
 	r.ProtoDown = when(l.Has(unix.IFLA_PROTO_DOWN), l.ProtoDown)
+	r.NetnsImmutable = when(l.Has(rtnl.LinkNetNSImmutable), l.NetNSImmutable)
+	r.Headroom = number(l.Has(rtnl.LinkHeadroom), l.Headroom)
+	r.Tailroom = number(l.Has(rtnl.LinkTailroom), l.Tailroom)
 	if l.ProtoDownReason != 0 {
 		r.ProtoDownReasons = registry.Some(strconv.FormatUint(uint64(l.ProtoDownReason), 16))
 	}

@@ -196,6 +196,8 @@ func TestChurn(t *testing.T) {
 		}
 		mustCall(t, n, "net.interfaces", object{"kind": "bridge"})
 		mustCall(t, n, "net.routes", object{})
+		mustCall(t, n, "net.bridge", object{})
+		mustCall(t, n, "net.vlan", object{})
 		mustCall(t, n, "net.sysctl", object{})
 		mustCall(t, n, "net.status", object{})
 	}

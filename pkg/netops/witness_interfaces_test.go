@@ -229,6 +229,12 @@ func normalInterfaces(result object) []object {
 	for _, o := range list {
 		sortWords(o, "flags")
 		delete(o, "counters")
+		for _, name := range []string{"netns_immutable", "headroom", "tailroom"} { // this ip does not print them
+			delete(o, name)
+		}
+		if vxlan, ok := o["vxlan"].(object); ok {
+			delete(vxlan, "local_bypass")
+		}
 		if o["admin_up"] == false {
 			delete(o, "carrier") // sysfs does not say
 			delete(o, "speed_bps")
