@@ -32,17 +32,28 @@ func ResizePartition(f *os.File, number int, start, length int64) error {
 func changePartition(f *os.File, op int32, verb string, number int, start, length int64) error {
 	part := unix.BlkpgPartition{Start: start, Length: length, Pno: int32(number)}
 	arg := unix.BlkpgIoctlArg{Op: op, Datalen: int32(unsafe.Sizeof(part)), Data: (*byte)(unsafe.Pointer(&part))}
+	if err := ioctl(f, unix.BLKPG, unsafe.Pointer(&arg)); err != nil {
+		return fmt.Errorf("%s partition %d of %s: %w", verb, number, f.Name(), err)
+	}
+	return nil
+}
+
+// Discard tells the device that f is open on that nothing in a part of it counts any more (BLKDISCARD). The
+// error is EOPNOTSUPP for a device that takes no such hint.
+func Discard(f *os.File, start, length int64) error {
+	extent := [2]uint64{uint64(start), uint64(length)}
+	return ioctl(f, unix.BLKDISCARD, unsafe.Pointer(&extent))
+}
+
+func ioctl(f *os.File, request uintptr, arg unsafe.Pointer) error {
 	err := control(f, func(fd uintptr) error {
-		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, unix.BLKPG, uintptr(unsafe.Pointer(&arg))); errno != 0 {
+		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, fd, request, uintptr(arg)); errno != 0 {
 			return errno
 		}
 		return nil
 	})
-	runtime.KeepAlive(&part)
-	if err != nil {
-		return fmt.Errorf("%s partition %d of %s: %w", verb, number, f.Name(), err)
-	}
-	return nil
+	runtime.KeepAlive(arg)
+	return err
 }
 
 // control runs a system call on the descriptor of f, which stays open meanwhile.

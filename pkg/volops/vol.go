@@ -15,6 +15,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/hang"
+	"github.com/geomind/my_os_server/internal/hostexec"
 	"github.com/geomind/my_os_server/internal/mount"
 	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -42,6 +43,7 @@ type Vol struct {
 	state    *state.Store // nil: writes are refused
 	stateDir string
 	turns    turns
+	run      runner
 }
 
 var _ registry.VolServer = (*Vol)(nil)
@@ -51,7 +53,7 @@ func New(o Options) (*Vol, error) {
 	if o.Root != "" && !filepath.IsAbs(o.Root) {
 		return nil, fmt.Errorf("root %q: not an absolute path", o.Root)
 	}
-	v := &Vol{root: filepath.Clean("/" + o.Root), calls: hang.New[blk.Number](hang.DefaultLimits()), state: o.State, stateDir: o.StateDir}
+	v := &Vol{root: filepath.Clean("/" + o.Root), calls: hang.New[blk.Number](hang.DefaultLimits()), state: o.State, stateDir: o.StateDir, run: hostexec.RunWith}
 	if v.root == "/" {
 		v.root = ""
 	}

@@ -1,0 +1,346 @@
+package volops
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/internal/fault"
+	"github.com/geomind/my_os_server/internal/gpt"
+	"github.com/geomind/my_os_server/internal/hostexec"
+	"github.com/geomind/my_os_server/internal/inuse"
+	"github.com/geomind/my_os_server/internal/ondisk"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// runner starts a program of the host: hostexec.RunWith.
+type runner func(ctx context.Context, p hostexec.Program, files []*os.File, args ...string) ([]byte, error)
+
+// CreateFilesystem answers vol.create_filesystem.
+func (v *Vol) CreateFilesystem(ctx context.Context, p *registry.VolCreateFilesystemParams) (*registry.VolCreateFilesystemResult, error) {
+	m, err := newMkfs(p.Type, p.Label, p.UUID, p.Options)
+	if err != nil {
+		return nil, err
+	}
+	h, err := v.devicesOf(ctx, "device", []string{p.Device}, expectations(p.Expect))
+	if err != nil {
+		return nil, notApplied(err)
+	}
+	defer h.close()
+	w := &formatting{v: v, method: "vol.create_filesystem", targets: h.targets, mkfs: m, force: p.Force.Or(false)}
+	created, err := w.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	row, err := v.filesystemRow(ctx, h.targets)
+	if err != nil {
+		return nil, err
+	}
+	return &registry.VolCreateFilesystemResult{Created: created, Filesystem: *row}, nil
+}
+
+// formatting makes one filesystem on one device or several.
+type formatting struct {
+	v       *Vol
+	method  string
+	targets []*target
+	mkfs    *mkfs
+	force   bool
+}
+
+// run makes the filesystem; false where it stands already.
+func (w *formatting) run(ctx context.Context) (bool, error) {
+	stands, err := w.standing()
+	if err != nil || stands {
+		return false, err
+	}
+	for _, t := range w.targets {
+		if err := t.guard(ctx); err != nil {
+			return false, notApplied(err)
+		}
+		if err := w.overwrites(t); err != nil {
+			return false, err
+		}
+	}
+	if w.mkfs.uuid == "" {
+		w.mkfs.uuid = w.randomUUID()
+	}
+	if err := w.mkfs.program.Installed(); err != nil {
+		return false, toolError(err, registry.AppliedNo)
+	}
+	if w.mkfs.typ == "btrfs" {
+		return true, w.makeBtrfs(ctx)
+	}
+	return true, w.makeDirectly(ctx)
+}
+
+// randomUUID makes one up, as the type has it.
+func (w *formatting) randomUUID() string {
+	if w.mkfs.typ == "vfat" {
+		var b [4]byte
+		rand.Read(b[:]) // never fails
+		return fmt.Sprintf("%02X%02X-%02X%02X", b[0], b[1], b[2], b[3])
+	}
+	return gpt.RandomGUID().String()
+}
+
+// standing tells whether what is asked for is there: by uuid, type and label on all the devices. The error is
+// a conflict where the uuid is there with something else.
+func (w *formatting) standing() (bool, error) {
+	bears := 0
+	for _, t := range w.targets {
+		s := t.contents.Signature
+		if w.mkfs.uuid == "" || s == nil || t.contents.Ambivalent || s.UUID != w.mkfs.uuid {
+			continue
+		}
+		bears++
+		var differences []registry.Difference
+		if s.Type != w.mkfs.typ {
+			differences = append(differences, registry.Difference{Field: "type", Existing: s.Type, Asked: w.mkfs.typ})
+		}
+		if label, given := w.mkfs.label.Get(); given && s.Label != label {
+			differences = append(differences, registry.Difference{Field: "label", Existing: s.Label, Asked: label})
+		}
+		if len(w.targets) > 1 && s.Devices != int64(len(w.targets)) {
+			differences = append(differences, registry.Difference{Field: "devices", Existing: fmt.Sprint(s.Devices), Asked: fmt.Sprint(len(w.targets))})
+		}
+		if len(differences) > 0 {
+			return false, w.conflict(t, differences)
+		}
+	}
+	if bears > 0 && bears < len(w.targets) {
+		return false, w.conflict(w.targets[0], []registry.Difference{{Field: "devices", Existing: fmt.Sprintf("%d of these", bears), Asked: fmt.Sprint(len(w.targets))}})
+	}
+	return bears > 0, nil
+}
+
+func (w *formatting) conflict(t *target, differences []registry.Difference) error {
+	return &registry.ConflictError{
+		ConflictData: registry.ConflictData{Resource: "filesystem", ID: w.mkfs.uuid, Differences: differences},
+		Message:      fmt.Sprintf("%s bears that uuid already, with another %s", t.path(), differences[0].Field),
+	}
+}
+
+// overwrites refuses to end what stands on a device, unless the call forces it.
+func (w *formatting) overwrites(t *target) error {
+	what := ""
+	switch c := t.contents; {
+	case c.Table != nil:
+		what = "a partition table of type " + c.Table.Type
+	case c.Signature != nil:
+		what = c.Signature.Type
+	case t.partition == nil && len(t.disk.Partitions) > 0:
+		what = "partitions"
+	default:
+		return nil
+	}
+	if !w.force {
+		return refused("signature", "force", fmt.Sprintf("%s bears %s", t.path(), what))
+	}
+	w.mkfs.overwrite = true
+	return nil
+}
+
+// makeDirectly runs a program that opens the device exclusively from its first look to its last write: whoever
+// took the device since the guard looked keeps it, and the program fails.
+func (w *formatting) makeDirectly(ctx context.Context) error {
+	t := w.targets[0]
+	before, err := t.edges()
+	if err != nil {
+		return notApplied(err)
+	}
+	record, err := w.v.begin(ctx, w.method, w.targets, w.mkfs.uuid)
+	if err != nil {
+		return notApplied(err)
+	}
+	fault.Point("run mkfs")
+	_, err = w.v.run(ctx, w.mkfs.program, nil, w.mkfs.arguments(t.partition == nil, w.v.root+t.path())...)
+	if err != nil {
+		return w.failed(ctx, err, before, record.Undone)
+	}
+	fault.Point("mkfs has run")
+	if err := w.clean(t); err != nil { // the record stays open: what stands there is not what was asked for
+		return appliedAs(err, registry.AppliedYes)
+	}
+	return appliedAs(record.Done(), registry.AppliedYes)
+}
+
+// failed is the answer where a program failed. All of them begin with the start of the device: where that is
+// as it was, nothing was written. Where it is not, the record stays open.
+func (w *formatting) failed(ctx context.Context, err error, before string, undone func(error) error) error {
+	t := w.targets[0]
+	after, edgeErr := t.edges()
+	if edgeErr != nil || after != before {
+		return toolError(err, registry.AppliedUnknown)
+	}
+	cause := toolError(err, registry.AppliedNo)
+	if busy := t.free(ctx, t.claimants()); isBusy(busy) {
+		cause = busy
+	}
+	if err := undone(err); err != nil {
+		return errors.Join(cause, err)
+	}
+	return cause
+}
+
+func isBusy(err error) bool {
+	var busy *registry.BusyError
+	return errors.As(err, &busy)
+}
+
+// edgeSize is how much of either end of a device is compared.
+const edgeSize = 1 << 20
+
+// edges are the bytes at both ends of the device.
+func (t *target) edges() (string, error) {
+	size := min(edgeSize, t.size)
+	b := make([]byte, 2*size)
+	if _, err := t.pin.ReadAt(b[:size], 0); err != nil {
+		return "", err
+	}
+	_, err := t.pin.ReadAt(b[size:], t.size-size)
+	return string(b), err
+}
+
+// toolError turns what is wrong with a program of the host into the answer that says so.
+func toolError(err error, applied registry.Applied) error {
+	var missing *hostexec.ToolMissing
+	if errors.As(err, &missing) {
+		return &registry.ToolMissingError{
+			ToolMissingData: registry.ToolMissingData{Tool: missing.Tool, Package: registry.Some(missing.Package)},
+			Message:         fmt.Sprintf("%s is not installed: install the Debian package %s", missing.Tool, missing.Package),
+		}
+	}
+	var exit *hostexec.Exit
+	if errors.As(err, &exit) {
+		return &registry.OSError{
+			OsErrorData: registry.OsErrorData{Op: "run " + exit.Tool, Errno: fmt.Sprintf("exit_%d", exit.Code), Text: registry.NonZero(exit.Stderr), Applied: registry.Some(applied)},
+			Message:     fmt.Sprintf("%s failed with exit status %d", exit.Tool, exit.Code),
+		}
+	}
+	if errors.Is(err, hostexec.ErrLeftBehind) {
+		return &registry.OSError{
+			OsErrorData: registry.OsErrorData{Op: "run a program", Errno: "EIO", Text: registry.Some(err.Error()), Applied: registry.Some(registry.AppliedUnknown)},
+			Message:     "the program does not end although it was killed, and was left behind: its device does not answer",
+		}
+	}
+	return err
+}
+
+// clean takes away what former times left on a device and the new filesystem did not overwrite: marks of other
+// formats, a partition table and its partitions in the kernel. Then it checks that what was asked for is there.
+func (w *formatting) clean(t *target) error {
+	f, err := inuse.Claim(w.v.root+t.path(), t.number, unix.O_RDWR)
+	if err != nil {
+		return fmt.Errorf("take %s: %w", t.path(), err)
+	}
+	defer f.Close()
+	if err := w.wipe(t, f); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("flush %s: %w", t.path(), err)
+	}
+	c, err := ondisk.Read(f, t.size, t.sector)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", t.path(), err)
+	}
+	s := c.Signature
+	if s == nil || c.Ambivalent || c.Table != nil || s.Type != w.mkfs.typ || !strings.EqualFold(s.UUID, w.mkfs.uuid) {
+		return fmt.Errorf("read back %s: it does not bear the %s that was made: %w", t.path(), w.mkfs.typ, unix.EIO)
+	}
+	return nil
+}
+
+// wipe overwrites the marks of other formats than the new one.
+func (w *formatting) wipe(t *target, f *os.File) error {
+	list, err := ondisk.Signatures(f, t.size)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", t.path(), err)
+	}
+	for _, s := range list {
+		if s.Type == w.mkfs.typ {
+			continue
+		}
+		if _, err := f.WriteAt(make([]byte, len(s.Magic)), s.MagicOffset); err != nil {
+			return fmt.Errorf("wipe %s off %s: %w", s.Type, t.path(), err)
+		}
+	}
+	if t.partition != nil {
+		return nil
+	}
+	for _, p := range t.disk.Partitions {
+		if err := blk.RemovePartition(f, p.Index); err != nil && !errors.Is(err, unix.ENXIO) {
+			return err
+		}
+	}
+	return w.wipeTable(t, f)
+}
+
+// wipeTable overwrites a partition table: the headers of a GPT, and the mark of the first sector unless it
+// belongs to the new filesystem.
+func (w *formatting) wipeTable(t *target, f *os.File) error {
+	mark := make([]byte, 8)
+	for _, at := range []int64{t.sector, t.size/t.sector*t.sector - t.sector} {
+		if _, err := f.ReadAt(mark, at); err != nil {
+			return fmt.Errorf("read %s: %w", t.path(), err)
+		}
+		if string(mark) == "EFI PART" {
+			if _, err := f.WriteAt(make([]byte, 8), at); err != nil {
+				return fmt.Errorf("wipe the partition table off %s: %w", t.path(), err)
+			}
+		}
+	}
+	if w.mkfs.typ == "vfat" {
+		return nil
+	}
+	boot := make([]byte, 512) // no other format has anything of its own there
+	if _, err := f.ReadAt(boot, 0); err != nil {
+		return fmt.Errorf("read %s: %w", t.path(), err)
+	}
+	if boot[510] != 0x55 || boot[511] != 0xaa {
+		return nil
+	}
+	if _, err := f.WriteAt(make([]byte, 512-446), 446); err != nil {
+		return fmt.Errorf("wipe the partition table off %s: %w", t.path(), err)
+	}
+	return nil
+}
+
+// filesystemRow is the row of the filesystem that stands on the devices.
+func (v *Vol) filesystemRow(ctx context.Context, targets []*target) (*registry.Filesystem, error) {
+	l, err := v.scanDisks(ctx, targets[0].path())
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	for _, t := range targets[1:] {
+		if !slices.Contains(l.names, t.whole) {
+			l.names = append(l.names, t.whole)
+		}
+	}
+	f := &filesystemList{diskScan: l, unread: []registry.UnreadDevice{}}
+	if err := l.each(ctx, f.takeDisk); err != nil {
+		return nil, err
+	}
+	f.joinUnread()
+	if err := f.findMounts(); err != nil {
+		return nil, err
+	}
+	allowed, cancel := newAllowance(ctx)
+	defer cancel()
+	for _, e := range f.found {
+		if slices.ContainsFunc(e.members, func(d filesystemDevice) bool { return d.number == targets[0].number }) {
+			row := f.row(allowed, e)
+			return &row, nil
+		}
+	}
+	return nil, fmt.Errorf("read back the filesystem on %s: %w", targets[0].path(), unix.ENOENT)
+}
