@@ -1,6 +1,7 @@
 package ondisk
 
 import (
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"strings"
@@ -35,10 +36,11 @@ func (d *device) probeMD0(offset int64) *Signature {
 	if b == nil {
 		return nil
 	}
-	word := func(i int) uint32 { return le.Uint32(b[4*i:]) }
-	if word(0) != mdMagic {
-		word = func(i int) uint32 { return be.Uint32(b[4*i:]) }
+	order := binary.ByteOrder(le)
+	if le.Uint32(b) != mdMagic {
+		order = be
 	}
+	word := func(i int) uint32 { return order.Uint32(b[4*i:]) }
 	size := int64(word(8)) << 10
 	if word(0) != mdMagic || d.size < size+mdReserved || offset < size {
 		return nil
@@ -52,7 +54,7 @@ func (d *device) probeMD0(offset int64) *Signature {
 		id = be.AppendUint32(id, word(i))
 	}
 	return &Signature{Version: fmt.Sprintf("%d.%d.%d", word(1), word(2), word(3)), UUID: uuid(id),
-		MagicOffset: offset, Magic: clone(b[:4])}
+		MagicOffset: offset, Magic: clone(b[:4]), MD: parseMD0(d.at(offset, 4096), order)}
 }
 
 // probeMD1 reads version 1, little-endian: major version at 4, UUID 16, name 32, the place of the
@@ -68,7 +70,7 @@ func (d *device) probeMD1(offset int64, version string) *Signature {
 		return nil
 	}
 	return &Signature{Version: version, UUID: uuid(b[16:]), UUIDSub: uuid(b[168:]), Label: text(b[32:64]),
-		MagicOffset: offset, Magic: clone(b[:4])}
+		MagicOffset: offset, Magic: clone(b[:4]), MD: parseMD1(b)}
 }
 
 // checkMD1 sums up words, the checksum's own as zero and an odd half word at the end, and folds the sum.

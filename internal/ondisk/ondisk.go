@@ -56,6 +56,7 @@ type Signature struct {
 	Further map[string]string
 
 	Btrfs *Btrfs // of btrfs: what its superblock says beyond that
+	MD    *MD    // of linux_raid_member: the same
 }
 
 // Contents is what stands on a device.
