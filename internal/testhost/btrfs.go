@@ -28,7 +28,18 @@ type Btrfs struct {
 	Path  string // where its top level is mounted
 	Disks []*Loop
 
-	t testing.TB
+	t      testing.TB
+	device string // where it is on no disks of its own
+}
+
+// NewBtrfsOn makes and mounts a btrfs on a device that is there.
+func NewBtrfsOn(t testing.TB, device string) *Btrfs {
+	t.Helper()
+	b := &Btrfs{t: t, Path: t.TempDir(), device: device}
+	Command(t, "mkfs.btrfs", "-q", "-f", device)
+	t.Cleanup(func() { unix.Unmount(b.Path, unix.MNT_DETACH) })
+	b.Mount("")
+	return b
 }
 
 // NewBtrfs makes and mounts a btrfs. It needs root, and should be called inside MountNS.
@@ -76,6 +87,9 @@ func (b *Btrfs) Mount(options string) {
 
 // first is a disk that is there.
 func (b *Btrfs) first() string {
+	if b.device != "" {
+		return b.device
+	}
 	for _, disk := range b.Disks {
 		if disk.fd >= 0 {
 			return disk.Path

@@ -190,11 +190,12 @@ func plannedMirror(disks []candidate) []registry.TopologyFilesystem {
 
 // mirrorSize is the size of an MD mirror with metadata 1.2 as mdadm makes it: each disk without what lies
 // in front of its data, which is measured by the disk that is named first (validate_geometry1 in mdadm's
-// super1.c). Sectors have 512 bytes there.
+// super1.c), and in whole chunks of 64 KiB. Sectors have 512 bytes there.
 func mirrorSize(disks []candidate) int64 {
 	const (
 		sector   = 512
-		metadata = 24                 // 12 KiB: the superblock and the log of bad blocks
+		metadata = 24 // 12 KiB: the superblock and the log of bad blocks
+		chunk    = (64 << 10) / sector
 		mebi     = (1 << 20) / sector // to which the offset is rounded up
 		grown    = 8 << 30 / sector   // from which on the bitmap has 64 KiB
 		huge     = 200 << 30 / sector // from which on it has 128 KiB
@@ -216,7 +217,7 @@ func mirrorSize(disks []candidate) int64 {
 	for _, d := range disks {
 		smallest = min(smallest, d.size/sector)
 	}
-	return (smallest - offset) / 2 * 2 * sector
+	return (smallest - offset) / chunk * chunk * sector
 }
 
 // plannedBcachefs is one bcachefs over all the disks. What it can take is not foretold.
