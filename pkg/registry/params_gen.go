@@ -126,11 +126,11 @@ type NetVMListParams struct {
 	VMID Opt[string] `json:"vm_id,omitzero"`
 }
 
-// NetLeaseParams holds the params of net.lease. Leases of the daemon itself and, read from their files and
-// buses, those of systemd-networkd, NetworkManager, dhclient and dhcpcd; SLAAC addresses from the kernel's
-// flags and lifetimes. Instants are absent where the manager does not keep them. A lease file that cannot be
-// read with the daemon's rights leaves the parts that the kernel has. With `interface`, one that has no lease
-// gives its row with manager and empty lists. A name that does not exist is not_found.
+// NetLeaseParams holds the params of net.lease. Leases of the daemon itself and, read from their files, those
+// of systemd-networkd, NetworkManager, dhclient and dhcpcd; SLAAC addresses from the kernel's flags and
+// lifetimes. Instants are absent where the manager does not keep them. A lease file that cannot be read with
+// the daemon's rights leaves the parts that the kernel has. With `interface`, one that has no lease gives its
+// row with manager and empty lists. A name that does not exist is not_found.
 type NetLeaseParams struct {
 	// Only this interface.
 	Interface Opt[string] `json:"interface,omitzero"`

@@ -3063,7 +3063,7 @@ type NetDnsResult struct {
 	// sortlist of resolv.conf.
 	Sortlist []string `json:"sortlist,omitzero"`
 	// Who writes resolv.conf: systemd-resolved, NetworkManager, resolvconf, dhclient, dhcpcd, my_os_server,
-	// static (nobody); none: there is no such file and programs ask 127.0.0.1.
+	// static (nobody); none: there is no such file and programs ask 127.0.0.1; unknown: it cannot be read.
 	Source string `json:"source"`
 	// The file, as in /etc/resolv.conf.
 	Path Opt[string] `json:"path,omitzero"`
