@@ -14,8 +14,9 @@ type verb struct {
 	method               string // net.routes.add
 	effect, right, since string
 	summary, description string
-	list, row            string // of a read: the one member of the result that lists objects, and their schema
-	stream               bool   // the list comes row by row and may be long
+	lists                []listed // the members of a read's result that list objects
+	list                 string   // the one of them that is the whole result, if one is
+	stream               bool     // that list comes row by row and may be long
 	params               []param
 	examples             []example
 }
@@ -43,6 +44,19 @@ const (
 	kindObject
 	kindJSON // anything else; given as JSON
 )
+
+// listed is a member of a result that lists objects, and the component of the table that they are.
+type listed struct{ member, row string }
+
+// row is the component that the objects of a list are; "" for a member that is no list of them.
+func (v *verb) row(member string) string {
+	for _, l := range v.lists {
+		if l.member == member {
+			return l.row
+		}
+	}
+	return ""
+}
 
 // example is a call of the table's as a command line, without the name of the program.
 type example struct{ name, line string }

@@ -24,7 +24,8 @@ var verbs = []verb{
 		method: "net.interfaces", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the network interfaces.",
 		description: "Every link of the daemon's network namespace with its addresses, from one rtnetlink dump of each. Filters are joined by and. `kind` is compared with the interface's kind exactly; plain devices have none. `master` gives the ports of that bridge, bond or VRF. `up` asks for admin_up. Filtered by the kernel where it can be. A name that does not exist is not_found. Values that need the driver (speed_bps, duplex) are absent where it does not say. Options of a bridge and of its ports: net.bridge.",
-		list:        "interfaces", row: "Interface", stream: true,
+		lists:       []listed{{"interfaces", "Interface"}},
+		list:        "interfaces", stream: true,
 		params: []param{
 			{name: "name", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only this interface."},
 			{name: "kind", kind: kindText, text: "Only interfaces of this kind."},
@@ -42,7 +43,8 @@ var verbs = []verb{
 		method: "net.routes", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the routes.",
 		description: "The forwarding tables as one rtnetlink dump a family gives them, filtered by the kernel where it can be (family, table, protocol, interface, type of table). An absent `table` means every table but local (255); cached (cloned) entries never come. The default route has the dst 0.0.0.0/0 or ::/0. `interface` takes routes that leave by it, by one of several ways too. `dst` is exact: the route to this very prefix, not the one that a packet would take. `protocol` is a name of rt_protos or a number; a name that is not known is invalid_params. A table without routes or one that does not exist gives an empty list. A name that does not exist is not_found.",
-		list:        "routes", row: "Route", stream: true,
+		lists:       []listed{{"routes", "Route"}},
+		list:        "routes", stream: true,
 		params: []param{
 			{name: "family", kind: kindText, schema: "AddressFamily", values: []string{"ipv4", "ipv6"}, text: "Only this family."},
 			{name: "table", kind: kindInteger, text: "Only this table; absent: all but local."},
@@ -62,6 +64,7 @@ var verbs = []verb{
 		method: "net.status", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Say what the node and the daemon are.",
 		description: "Who answers, since when, on what kernel, under which addresses and default routes; and which methods of the whole table (net.* and vol.*) cannot work on this host, each with the error that it would answer with. Parts that cannot be read (no /proc, no rtnetlink) are absent or empty lists and never fail the call.",
+		lists:       []listed{{"addresses", "NodeAddress"}, {"default_routes", "Route"}, {"unavailable", "UnavailableMethod"}},
 		examples: []example{
 			{"a native node", "net status"},
 		},
@@ -70,7 +73,7 @@ var verbs = []verb{
 		method: "net.sysctl", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Read the kernel's network settings.",
 		description: "The values of /proc/sys/net in the daemon's network namespace, as the kernel has them: integers in the kernel's own units. `interface` limits `interfaces` to one row; the rest comes all the same. `ipv6` and the IPv6 members are absent on a kernel without IPv6, `bridge` where br_netfilter is not loaded, `conntrack` where connection tracking is not. A name that does not exist is not_found.",
-		list:        "interfaces", row: "SysctlInterface", stream: false,
+		lists:       []listed{{"interfaces", "SysctlInterface"}},
 		params: []param{
 			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only this interface's row."},
 		},
@@ -82,7 +85,8 @@ var verbs = []verb{
 		method: "net.neighbors", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the neighbour tables (ARP and neighbour discovery).",
 		description: "Every entry of both families and of every state, proxy entries (flag proxy) included, filtered by the kernel where it can be (family, interface). With `state` no proxy entry comes, since those have none. A name that does not exist is not_found.",
-		list:        "neighbors", row: "Neighbor", stream: true,
+		lists:       []listed{{"neighbors", "Neighbor"}},
+		list:        "neighbors", stream: true,
 		params: []param{
 			{name: "family", kind: kindText, schema: "AddressFamily", values: []string{"ipv4", "ipv6"}, text: "Only this family."},
 			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only entries of this interface."},
@@ -98,7 +102,8 @@ var verbs = []verb{
 		method: "net.bridge", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the bridges with their options and ports.",
 		description: "Linux bridges, and Open vSwitch bridges where an OVS runs (backend ovs). Registered bridges that are not there come with exists false. Ports carry the spanning tree's state and all port options; VLAN ids: net.vlan has them alone. Where an OVS runs and does not answer, its bridges are left out and net.health says so. A bridge that neither exists nor is registered is not_found.",
-		list:        "bridges", row: "Bridge", stream: false,
+		lists:       []listed{{"bridges", "Bridge"}},
+		list:        "bridges", stream: false,
 		params: []param{
 			{name: "name", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only this bridge."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "Only bridges that this daemon made with this tag."},
@@ -112,6 +117,7 @@ var verbs = []verb{
 		method: "net.vlan", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the VLANs of bridges and the VLAN sub-interfaces.",
 		description: "What `bridge -d vlan`, `bridge -d vlan global` and the VLAN interfaces say, in ranges as the kernel joins them. A kernel without VLAN filtering has none for bridges. With `bridge`, `bridges` has that one and `interfaces` those that stand on it or on one of its ports. A name that does not exist is not_found.",
+		lists:       []listed{{"bridges", "VlanBridge"}, {"interfaces", "VlanInterface"}},
 		params: []param{
 			{name: "bridge", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only this bridge."},
 			{name: "stats", kind: kindBoolean, text: "With the counters of each VLAN id, and then without ranges. Absent: false."},
@@ -124,7 +130,8 @@ var verbs = []verb{
 		method: "net.vm.list", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the tap interfaces of virtual machines.",
 		description: "The taps that net.vm.create_tap made, from the register, each with what the kernel has of it now. Taps that others made: net.interfaces with kind tun. A registered tap that is gone has exists and up false. A bridge that neither exists nor is registered is not_found.",
-		list:        "taps", row: "VmTap", stream: false,
+		lists:       []listed{{"taps", "VmTap"}},
+		list:        "taps", stream: false,
 		params: []param{
 			{name: "bridge", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only taps that are to be ports of this bridge."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "Only taps that this daemon made with this tag."},
@@ -137,7 +144,8 @@ var verbs = []verb{
 	{
 		method: "net.lease", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Show what interfaces got by DHCP and router advertisements.",
-		description: "Leases of the daemon itself and, read from their files and buses, those of systemd-networkd, NetworkManager, dhclient and dhcpcd; SLAAC addresses from the kernel's flags and lifetimes. Instants are absent where the manager does not keep them. A lease file that cannot be read with the daemon's rights leaves the parts that the kernel has. With `interface`, one that has no lease gives its row with manager and empty lists. A name that does not exist is not_found.",
+		description: "Leases of the daemon itself and, read from their files, those of systemd-networkd, NetworkManager, dhclient and dhcpcd; SLAAC addresses from the kernel's flags and lifetimes. Instants are absent where the manager does not keep them. A lease file that cannot be read with the daemon's rights leaves the parts that the kernel has. With `interface`, one that has no lease gives its row with manager and empty lists. A name that does not exist is not_found.",
+		lists:       []listed{{"interfaces", "InterfaceLease"}, {"files", "ConfigFile"}},
 		params: []param{
 			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only this interface."},
 		},
@@ -150,6 +158,7 @@ var verbs = []verb{
 		method: "net.prefix", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the delegated IPv6 prefixes.",
 		description: "Every prefix that a DHCPv6 server delegated to this host, whoever on it holds the lease, with the parts of it that interfaces have now (from their addresses and on-link routes).",
+		lists:       []listed{{"prefixes", "DelegatedPrefix"}, {"files", "ConfigFile"}},
 		examples: []example{
 			{"one prefix", "net prefix"},
 			{"none", "net prefix"},
@@ -159,6 +168,7 @@ var verbs = []verb{
 		method: "net.config", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Show how boot and system configure the network.",
 		description: "What is configured, in contrast to what is (net.interfaces, net.lease): the kernel command line, the files of systemd-networkd, netplan, NetworkManager, ifupdown, dhclient and dhcpcd, and the daemon's own, resolved to one row an interface; each fact with the file and line that it comes from. Nothing is run and nothing changed. Keys and passwords in those files are never given. A file that cannot be read or understood stands in `files` with the error and stops nothing.",
+		lists:       []listed{{"interfaces", "InterfaceConfig"}, {"managers", "ConfigManager"}, {"files", "ConfigFile"}},
 		examples: []example{
 			{"networkd and a static bridge", "net config"},
 		},
@@ -167,7 +177,7 @@ var verbs = []verb{
 		method: "net.health", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Check whether the node's network is well.",
 		description: "Looks at links that are set up without carrier, the default route, the neighbour entry of its gateway, name servers, leases near their end, the fill of the connection tracking table, forwarding where NAT needs it, drift between register and kernel (net.verify), and OVS where one runs. Reads only: no packet is sent. `status` is the worst of all checks but unknown ones.",
-		list:        "checks", row: "HealthCheck", stream: false,
+		lists:       []listed{{"checks", "HealthCheck"}},
 		examples: []example{
 			{"conntrack is filling up", "net health"},
 		},
@@ -176,7 +186,7 @@ var verbs = []verb{
 		method: "net.verify", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Compare what this daemon made with what the kernel has.",
 		description: "Reads all that is registered (bridges and ports, taps, routes, firewall, NAT, forwarding, leases) back from the kernel and tells each difference with the steps that would mend it, in any mode. Changes nothing. Objects that this daemon did not make are not looked at, but what stands in its own nftables table or bears its mark and is not registered is unexpected.",
-		list:        "drift", row: "Drift", stream: false,
+		lists:       []listed{{"drift", "Drift"}},
 		examples: []example{
 			{"in sync", "net verify"},
 			{"a route is gone, an MTU changed", "net verify"},
@@ -186,6 +196,7 @@ var verbs = []verb{
 		method: "net.dns", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Show how names are resolved.",
 		description: "resolv.conf as the C library reads it, who writes it, and, where systemd-resolved runs, what it knows for the host and for each interface. No name is asked for.",
+		lists:       []listed{{"nameservers", "DnsServer"}, {"upstream", "DnsServer"}, {"fallback", "DnsServer"}, {"interfaces", "DnsInterface"}, {"files", "ConfigFile"}},
 		examples: []example{
 			{"resolved", "net dns"},
 		},
@@ -194,7 +205,8 @@ var verbs = []verb{
 		method: "net.firewall", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the packet filter: tables, chains, sets and rules of nf_tables.",
 		description: "The whole ruleset, whoever made it, as one flat list like `nft -j list ruleset`, but read from the kernel and streamed. Expressions are decoded field by field; values are hexadecimal bytes in the order in which the kernel compares them. `managed` marks what is in the daemon's own table (inet my_os_server). The rules that net.firewall.add_rule made come as firewall_rule too, with id, comment and tag, also those that the kernel lacks; with `tag` only these come. `text` adds nft's own words to foreign rules and needs the program nft (tool_missing without it). NAT entries by their ids: net.nat.status. On a host without nf_tables only xtables_table items come. A `table` that does not exist gives an empty list.",
-		list:        "items", row: "NftItem", stream: true,
+		lists:       []listed{{"items", "NftItem"}},
+		list:        "items", stream: true,
 		params: []param{
 			{name: "family", kind: kindText, schema: "NftFamily", values: []string{"ip", "ip6", "inet", "arp", "bridge", "netdev"}, text: "Only tables of this family."},
 			{name: "table", kind: kindText, text: "Only tables of this name."},
@@ -211,7 +223,8 @@ var verbs = []verb{
 		method: "net.conntrack", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the tracked connections.",
 		description: "The kernel's connection tracking table in the daemon's network namespace, streamed as the kernel gives it. Filters are joined by and; zone, mark and family are handed to the kernel where it can do them and compared again here (older kernels ignore the zone). `source` and `destination` are compared with the original direction. `state` is a name as `state` shows it. A table that changes during the dump may show an entry twice or not at all; the kernel does not flag that here.",
-		list:        "entries", row: "ConntrackEntry", stream: true,
+		lists:       []listed{{"entries", "ConntrackEntry"}},
+		list:        "entries", stream: true,
 		params: []param{
 			{name: "zone", kind: kindInteger, text: "Only entries of this zone."},
 			{name: "family", kind: kindText, schema: "AddressFamily", values: []string{"ipv4", "ipv6"}, text: "Only this family."},
@@ -232,7 +245,7 @@ var verbs = []verb{
 		method: "net.conntrack.stats", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Show how full the connection tracking table is, and its counters.",
 		description: "Numbers of the daemon's network namespace. `total` and `cpus` are absent where the daemon may not ask for them.",
-		list:        "cpus", row: "ConntrackCpuCounters", stream: false,
+		lists:       []listed{{"cpus", "ConntrackCpuCounters"}},
 		examples: []example{
 			{"two CPUs", "net conntrack stats"},
 		},
@@ -241,6 +254,7 @@ var verbs = []verb{
 		method: "net.nat.status", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Show forwarding and address translation.",
 		description: "What forwards, what the boot asked for, and every port forward and source translation that the daemon made, with counters from the kernel; registered entries that the kernel lacks have exists false. NAT that others made: net.firewall.",
+		lists:       []listed{{"forwarding", "NatForwarding"}, {"boot", "BootNat"}, {"dnat", "NatDnat"}, {"snat", "NatSnat"}, {"may_be_blocked_by", "BlockedBy"}},
 		params: []param{
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "Only entries that this daemon made with this tag."},
 		},
@@ -252,7 +266,7 @@ var verbs = []verb{
 		method: "net.ovs", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the bridges, ports and interfaces of Open vSwitch.",
 		description: "What its database has: configuration, state and statistics in one read. Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable. A name that does not exist is not_found.",
-		list:        "bridges", row: "OvsBridge", stream: false,
+		lists:       []listed{{"bridges", "OvsBridge"}},
 		params: []param{
 			{name: "bridge", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only this bridge."},
 		},
@@ -264,7 +278,8 @@ var verbs = []verb{
 		method: "net.flows", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the OpenFlow flows of Open vSwitch bridges.",
 		description: "What `ovs-ofctl dump-flows` gives, without hidden flows, as fields and as text. Absent `bridge`: of all bridges. Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable. A name that does not exist is not_found.",
-		list:        "flows", row: "OvsFlow", stream: true,
+		lists:       []listed{{"flows", "OvsFlow"}},
+		list:        "flows", stream: true,
 		params: []param{
 			{name: "bridge", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only this bridge."},
 			{name: "table", kind: kindInteger, text: "Only this table."},
@@ -278,7 +293,8 @@ var verbs = []verb{
 		method: "net.datapath", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the datapaths of Open vSwitch with their flows.",
 		description: "Hits, misses and ports of each datapath, and the flows that are in it now (`dpctl/dump-flows -m`). Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable.",
-		list:        "items", row: "DatapathItem", stream: true,
+		lists:       []listed{{"items", "DatapathItem"}},
+		list:        "items", stream: true,
 		params: []param{
 			{name: "limit", kind: kindInteger, text: "At most so many flows of each datapath."},
 		},
@@ -290,7 +306,8 @@ var verbs = []verb{
 		method: "net.ovs.conntrack", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the connections that Open vSwitch datapaths track.",
 		description: "What `dpctl/dump-conntrack -m -s` gives of every datapath. On the kernel's datapath these are the host's own entries, which net.conntrack has with more detail. Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable.",
-		list:        "entries", row: "OvsConntrackEntry", stream: true,
+		lists:       []listed{{"entries", "OvsConntrackEntry"}},
+		list:        "entries", stream: true,
 		params: []param{
 			{name: "zone", kind: kindInteger, text: "Only entries of this zone."},
 			{name: "limit", kind: kindInteger, text: "At most so many elements."},
@@ -303,7 +320,8 @@ var verbs = []verb{
 		method: "net.ovs.conntrack.stats", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Count the connections that Open vSwitch datapaths track.",
 		description: "Counts by protocol and state, and limits, of every datapath; with `zone` the counts are of that zone and only its limit comes. Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable.",
-		list:        "datapaths", row: "OvsConntrackStats", stream: false,
+		lists:       []listed{{"datapaths", "OvsConntrackStats"}},
+		list:        "datapaths", stream: false,
 		params: []param{
 			{name: "zone", kind: kindInteger, text: "Only entries of this zone."},
 		},
@@ -612,7 +630,8 @@ var verbs = []verb{
 		method: "vol.list_disks", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the whole block devices.",
 		description: "Disks, optical drives, loops, arrays, mappings and the like: every device of /sys/block, without its partitions. As lsblk does, it leaves out RAM disks (major 1) and loops that are attached to nothing, unless path names them, and the hidden paths of NVMe multipath, which have no node. Everything but partition_table and signature is told by the kernel's own files; those two are read from the device, and where that is not allowed or takes too long probe_error says why. A device that hangs delays no other row.",
-		list:        "disks", row: "Disk", stream: true,
+		lists:       []listed{{"disks", "Disk"}},
+		list:        "disks", stream: true,
 		params: []param{
 			{name: "path", kind: kindText, schema: "DeviceName", format: "device", text: "Only this disk; a partition stands for the disk that it lies on. No such device is not_found."},
 			{name: "limit", kind: kindInteger, text: "At most so many elements."},
@@ -625,7 +644,8 @@ var verbs = []verb{
 		method: "vol.list_mounts", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the mounts.",
 		description: "Every line of the daemon's own mountinfo, all fields decoded, with the space that statfs tells of each. A filesystem that does not answer in time, or may not be asked, has usage_error instead of usage and delays no other row.",
-		list:        "mounts", row: "Mount", stream: true,
+		lists:       []listed{{"mounts", "Mount"}},
+		list:        "mounts", stream: true,
 		params: []param{
 			{name: "target", kind: kindText, schema: "AbsolutePath", format: "abs-path", text: "Only mounts at exactly this mount point."},
 			{name: "fstype", kind: kindText, text: "Only this filesystem type."},
@@ -653,7 +673,8 @@ var verbs = []verb{
 		method: "vol.list_partitions", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the partitions.",
 		description: "Those that the kernel has and those that stand in the table on the disk, matched by number. Tables and superblocks are read from the devices, without udev; where that is not allowed or takes too long, the kernel's own facts are given and probe_error says why the rest is absent.",
-		list:        "partitions", row: "Partition", stream: false,
+		lists:       []listed{{"partitions", "Partition"}},
+		list:        "partitions", stream: false,
 		params: []param{
 			{name: "disk", kind: kindText, schema: "DeviceName", format: "device", text: "Only those of this disk. A disk without a table has none; no such device is not_found."},
 			{name: "limit", kind: kindInteger, text: "At most so many elements."},
@@ -667,7 +688,7 @@ var verbs = []verb{
 		method: "vol.list_free_space", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the stretches of a disk where a new partition can go.",
 		description: "Between and behind the partitions, aligned to 1 MiB, without the room that the table itself takes. A blank disk counts as one that is to get a GPT. A disk that carries a filesystem or is a member of something as a whole has no free space; signature says what it is.",
-		list:        "extents", row: "FreeExtent", stream: false,
+		lists:       []listed{{"extents", "FreeExtent"}},
 		params: []param{
 			{name: "disk", kind: kindText, schema: "DeviceName", format: "device", required: true, text: "The disk; a partition is not_found, resource disk."},
 		},
@@ -680,6 +701,7 @@ var verbs = []verb{
 		method: "vol.list_filesystems", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the filesystems on block devices.",
 		description: "Read from the superblocks of all disks and partitions, and from the kernel for what is mounted. A filesystem of several devices is one element. Swap spaces are listed too (type swap); members of arrays, LVM and LUKS are not (vol.list_partitions shows them).",
+		lists:       []listed{{"filesystems", "Filesystem"}, {"unread", "UnreadDevice"}},
 		params: []param{
 			{name: "label_prefix", kind: kindText, text: "Only those whose label begins so; default MOS. The empty string lists all, those without a label too."},
 			{name: "limit", kind: kindInteger, text: "At most so many elements."},
@@ -693,7 +715,8 @@ var verbs = []verb{
 		method: "vol.list_subvolumes", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the subvolumes and snapshots of a btrfs.",
 		description: "Of the whole filesystem, whichever part of it is mounted where. quota is there where quotas are on. Needs CAP_SYS_ADMIN in the daemon: without it no_privilege. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
-		list:        "subvolumes", row: "Subvolume", stream: true,
+		lists:       []listed{{"subvolumes", "Subvolume"}},
+		list:        "subvolumes", stream: true,
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", text: "Any path on the filesystem. Default: where the filesystem labelled MOSDATA is mounted; not mounted is not_found, several of that label are conflict."},
 			{name: "limit", kind: kindInteger, text: "At most so many elements."},
@@ -706,7 +729,7 @@ var verbs = []verb{
 		method: "vol.device_stats", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Tell the error counters of each device of a btrfs.",
 		description: "Reads without resetting them. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
-		list:        "devices", row: "BtrfsDeviceStats", stream: false,
+		lists:       []listed{{"devices", "BtrfsDeviceStats"}},
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Any path on a mounted btrfs."},
 		},
@@ -730,6 +753,7 @@ var verbs = []verb{
 		method: "vol.fs_usage", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Tell how a btrfs uses its devices.",
 		description: "All that `btrfs filesystem usage -b` prints, computed as it does. Needs CAP_SYS_ADMIN in the daemon for what lies where: without it no_privilege. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
+		lists:       []listed{{"chunks", "BtrfsChunkUsage"}, {"devices", "BtrfsDeviceUsage"}},
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Any path on a mounted btrfs."},
 		},
@@ -741,7 +765,7 @@ var verbs = []verb{
 		method: "vol.fs_df", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Tell the space of a btrfs by type and profile.",
 		description: "BTRFS_IOC_SPACE_INFO; needs no privilege. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
-		list:        "spaces", row: "BtrfsSpaceInfo", stream: false,
+		lists:       []listed{{"spaces", "BtrfsSpaceInfo"}},
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Any path on a mounted btrfs."},
 		},
@@ -765,7 +789,8 @@ var verbs = []verb{
 		method: "vol.list_md_arrays", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the MD arrays.",
 		description: "Those that the kernel runs, inactive ones with them. What only superblocks tell is absent, with probe_error, where the daemon may not read the members. A kernel without MD has none.",
-		list:        "arrays", row: "MdArray", stream: false,
+		lists:       []listed{{"arrays", "MdArray"}},
+		list:        "arrays", stream: false,
 		params: []param{
 			{name: "limit", kind: kindInteger, text: "At most so many elements."},
 		},
@@ -789,6 +814,7 @@ var verbs = []verb{
 		method: "vol.inventory", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Return all storage of the node as one tree.",
 		description: "Disks with partitions with filesystems with mounts, arrays, every btrfs with its members, swap, free space, and under health what is wrong. Read in one go: where devices, mounts or arrays changed meanwhile it is read again a few times, and ends in consistent false where it still did. A device that hangs is marked timeout in its probe_error and in health and holds up nothing else; what the daemon may not read is marked no_privilege. Mounts without a block device (tmpfs, shares) are in vol.list_mounts only.",
+		lists:       []listed{{"disks", "InventoryDisk"}, {"arrays", "MdArray"}, {"btrfs", "InventoryBtrfs"}, {"swaps", "SwapArea"}, {"registered_mounts", "RegisteredMount"}, {"registered_arrays", "RegisteredArray"}, {"health", "VolProblem"}},
 		examples: []example{
 			{"one data disk", "vol inventory"},
 		},
@@ -797,6 +823,7 @@ var verbs = []verb{
 		method: "vol.feasible_topologies", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Tell which layouts the empty disks allow, and what each would give.",
 		description: "Nothing is written. Eligible is a disk that is empty (neither a partition table nor a signature), not removable, writable, not in use and at least 10 GiB; loops, mappings, arrays and zram only where disks names them. Where more disks are eligible than a template takes, it takes those that give the most usable space, then the smallest, then the first by name. Templates that lack a tool or a part of the kernel are listed with what lacks.",
+		lists:       []listed{{"topologies", "Topology"}, {"eligible", "EligibleDisk"}, {"ineligible", "IneligibleDisk"}},
 		params: []param{
 			{name: "disks", list: true, kind: kindText, schema: "DeviceName", format: "device", text: "Only these disks; the conditions hold for them too, but for the kind. No such device is not_found."},
 		},

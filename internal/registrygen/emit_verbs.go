@@ -36,9 +36,7 @@ func emitVerb(p *printer, m *method) {
 	p.line("method: %q, effect: %q, right: %q, since: %q,", m.name, m.effect, m.right, m.since)
 	p.line("summary: %q,", m.summary)
 	p.line("description: %q,", m.description)
-	if list, row := m.list(); row != nil {
-		p.line("list: %q, row: %q, stream: %t,", list, row.name, m.stream != "")
-	}
+	emitLists(p, m)
 	if len(m.params) > 0 {
 		p.line("params: []param{")
 		emitFlags(p, m.params)
@@ -54,23 +52,33 @@ func emitVerb(p *printer, m *method) {
 	p.line("},")
 }
 
-// list is the one member of a read's result that is a list of objects, and those objects; nil where there is
-// none or more than one.
-func (m *method) list() (name string, row *schema) {
+// emitLists writes which members of a read's result list objects, and which of them is the result itself: the
+// only one, with nothing beside it but optional scalars.
+func emitLists(p *printer, m *method) {
 	if m.result == nil || m.effect != "read" {
-		return "", nil
+		return
 	}
+	lists, alone := "", m.stream
 	for _, member := range m.result.deref().properties {
 		s := member.schema.deref()
-		if s.kind != kindArray || s.element.deref().kind != kindObject {
-			continue
+		switch {
+		case s.kind == kindArray && s.element.deref().kind == kindObject:
+			lists += fmt.Sprintf("{%q, %q},", member.name, s.element.deref().name)
+			if alone == "" {
+				alone = member.name
+			} else if alone != member.name {
+				alone = "-"
+			}
+		case s.kind == kindArray || s.kind == kindMap || s.kind == kindObject || member.required:
+			alone = "-"
 		}
-		if row != nil {
-			return "", nil
-		}
-		name, row = member.name, s.element.deref()
 	}
-	return name, row
+	if lists != "" {
+		p.line("lists: []listed{%s},", lists)
+	}
+	if alone != "" && alone != "-" {
+		p.line("list: %q, stream: %t,", alone, m.stream != "")
+	}
 }
 
 // emitFlags writes the params of a method or the members of an object.

@@ -1,0 +1,85 @@
+package cli
+
+import "strings"
+
+// column is one column of a table: where in a row its cell comes from, and what stands above it.
+type column struct {
+	heading string
+	path    []string
+}
+
+// name is the member that the cell is.
+func (c *column) name() string { return c.path[len(c.path)-1] }
+
+// columnsOf are the columns of the rows that people look at most, what matters first: where a terminal is too
+// narrow the last ones go. Rows that are not here show the members that they have. A name is a member, with
+// dots for members within; HEADING= before it says what stands above.
+var columnsOf = parseColumns(map[string]string{
+	"Interface":         "name kind UP=admin_up STATE=oper_state mac mtu addresses=addresses.address master vlan_id speed_bps managed",
+	"Route":             "dst gateway interface metric table protocol scope type SOURCE=preferred_source VIA=nexthops.gateway managed tag",
+	"Neighbor":          "address interface mac state protocol flags managed",
+	"Bridge":            "name backend STATE=oper_state mac mtu addresses vlan_filtering stp PORTS=ports.interface managed tag",
+	"VmTap":             "name vm_id nic bridge mac mtu up carrier pvid vlans managed tag",
+	"VlanInterface":     "interface vlan_id parent protocol admin_up managed",
+	"VlanBridge":        "bridge backend filtering pvid vlans PORTS=ports.interface",
+	"InterfaceLease":    "interface manager IPV4=dhcp4.address STATE=dhcp4.state SERVER=dhcp4.server EXPIRES=dhcp4.expires_at SLAAC=slaac.address",
+	"DelegatedPrefix":   "prefix interface state valid_s preferred_s server",
+	"InterfaceConfig":   "interface manager ipv4_method ipv6_method addresses gateways dns exists",
+	"HealthCheck":       "name status message",
+	"Drift":             "resource id kind expected actual cause",
+	"DnsInterface":      "interface NAMESERVERS=nameservers.address search default_route dnssec",
+	"NodeAddress":       "interface address scope",
+	"UnavailableMethod": "method kind reason missing",
+	"SysctlInterface":   "interface FORWARDING=ipv4.forwarding FORWARDING6=ipv6.forwarding PROXY_ARP=ipv4.proxy_arp PROXY_NDP=ipv6.proxy_ndp RP_FILTER=ipv4.rp_filter ACCEPT_RA=ipv6.accept_ra",
+	"NftItem":           "* family table chain name set hook priority policy handle text protocol port managed",
+	"ConntrackEntry":    "protocol state SOURCE=original.source SPORT=original.source_port DESTINATION=original.destination DPORT=original.destination_port TO=reply.source TPORT=reply.source_port timeout_s zone mark status",
+	"OvsConntrackEntry": "protocol state SOURCE=original.source DESTINATION=original.destination timeout_s zone mark datapath",
+	"NatDnat":           "id protocol destination port to_address to_port interface source packets bytes exists tag",
+	"NatSnat":           "id source out_interface to_address masquerade packets bytes exists tag",
+	"NatForwarding":     "interface ipv4 ipv6 accept_ra managed needed_by",
+	"OvsBridge":         "name datapath_type fail_mode protocols PORTS=ports.name managed",
+	"OvsFlow":           "bridge table priority packets bytes match_text actions_text",
+	"DatapathItem":      "* name packets bytes actions",
+	"Disk":              "path size_bytes type model serial transport rotational TABLE=partition_table.scheme SIGNATURE=signature.type in_use mount_points",
+	"Partition":         "path size_bytes type_name label FSTYPE=filesystem.type FSLABEL=filesystem.label in_use mount_points uuid",
+	"Filesystem":        "devices type label size_bytes used_bytes available_bytes mounted mount_points uuid",
+	"Mount":             "target source fstype TOTAL=usage.total_bytes USED=usage.used_bytes AVAILABLE=usage.available_bytes read_only options managed",
+	"Subvolume":         "id path fs_path generation read_only REFERENCED=quota.referenced_bytes EXCLUSIVE=quota.exclusive_bytes MAX=quota.max_referenced_bytes uuid",
+	"MdArray":           "name path level array_state size_bytes raid_disks degraded MEMBERS=members.path managed",
+	"InventoryDisk":     "PATH=disk.path SIZE=disk.size_bytes TYPE=disk.type MODEL=disk.model SERIAL=disk.serial PARTITIONS=partitions.partition.path MOUNTED=mounts.target",
+	"InventoryBtrfs":    "LABEL=filesystem.label DEVICES=filesystem.devices SIZE=filesystem.size_bytes USED=filesystem.used_bytes MOUNTED=mounts.target UUID=filesystem.uuid",
+	"SwapArea":          "path type size_bytes used_bytes priority label",
+	"VolProblem":        "severity kind resource id message",
+	"Topology":          "template feasible usable_bytes failures_survived disks OBSTACLES=obstacles.message",
+	"EligibleDisk":      "path size_bytes rotational",
+	"IneligibleDisk":    "path reason message",
+	"BtrfsChunkUsage":   "type profile total_bytes used_bytes percent",
+	"BtrfsDeviceUsage":  "devid path size_bytes allocated_bytes unallocated_bytes missing",
+})
+
+// inOne says that a row has one member only, which tells what it is and holds the rest.
+const inOne = "*"
+
+func parseColumns(texts map[string]string) map[string][]column {
+	out := make(map[string][]column, len(texts))
+	for row, text := range texts {
+		words := strings.Fields(text)
+		columns := make([]column, 0, len(words))
+		for _, word := range words {
+			columns = append(columns, parseColumn(word))
+		}
+		out[row] = columns
+	}
+	return out
+}
+
+func parseColumn(word string) column {
+	above, path, named := strings.Cut(word, "=")
+	if !named {
+		path, above = word, heading(word)
+	}
+	if word == inOne {
+		above = "KIND"
+	}
+	return column{heading: strings.ToUpper(above), path: strings.Split(path, ".")}
+}

@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/geomind/my_os_server/internal/jsonwire"
+)
+
+// details prints a result that is not one long list: what it says of the whole first, then its lists of
+// objects as tables. One that is nothing but a list is that table.
+func (o *output) details(raw []byte) {
+	if jsonwire.KindOf(raw) != jsonwire.Object {
+		o.w.WriteString(cellText("", raw) + "\n")
+		return
+	}
+	if o.verb.list != "" {
+		o.listOnly(raw)
+		return
+	}
+	if o.node != "" {
+		o.w.WriteString(o.session.paint.bold(o.node) + "\n")
+	}
+	o.object(raw, "")
+}
+
+// listOnly prints a result that has one list and at most a remark beside it.
+func (o *output) listOnly(raw []byte) {
+	t := o.newTable(o.verb.row(o.verb.list))
+	var rest []byte
+	for r := jsonwire.ReadObject(raw); r.Next(); {
+		if string(r.Name()) == o.verb.list {
+			for a := jsonwire.ReadArray(r.Value()); a.Next(); {
+				t.add(a.Value())
+			}
+			continue
+		}
+		rest = append(jsonwire.AppendString(append(rest, ','), string(r.Name())), ':')
+		rest = append(rest, r.Value()...)
+	}
+	t.end()
+	if rest != nil {
+		rest[0] = '{'
+		o.warn(append(rest, '}'))
+	}
+}
+
+// object prints the members of an object, a line each; objects within and lists of objects come after those,
+// below their names.
+func (o *output) object(raw []byte, indent string) {
+	longest := 0
+	for r := jsonwire.ReadObject(raw); r.Next(); {
+		if isFlat(r.Value()) {
+			longest = max(longest, cells(string(r.Name())))
+		}
+	}
+	for r := jsonwire.ReadObject(raw); r.Next(); {
+		if isFlat(r.Value()) {
+			name := string(r.Name())
+			text := o.session.paint.mood(cellText(name, r.Value()))
+			o.w.WriteString(strings.TrimRight(indent+pad(clean(name)+":", longest+1, false)+"  "+text, " ") + "\n")
+		}
+	}
+	for r := jsonwire.ReadObject(raw); r.Next(); {
+		if !isFlat(r.Value()) {
+			o.below(string(r.Name()), r.Value(), indent)
+		}
+	}
+}
+
+// below prints an object, or a list of objects as a table, with its name above.
+func (o *output) below(name string, raw []byte, indent string) {
+	o.w.WriteString(indent + o.session.paint.bold(clean(name)+":") + "\n")
+	indent += "  "
+	if jsonwire.KindOf(raw) == jsonwire.Object {
+		o.object(raw, indent)
+		return
+	}
+	t := o.newTable(o.verb.row(name))
+	t.node, t.indent = "", indent
+	for a := jsonwire.ReadArray(raw); a.Next(); {
+		t.add(a.Value())
+	}
+	t.end()
+}
+
+// isFlat tells whether a value takes one line: a scalar, or a list of them.
+func isFlat(raw []byte) bool {
+	switch jsonwire.KindOf(raw) {
+	case jsonwire.Object:
+		return isEmpty(raw)
+	case jsonwire.Array:
+		a := jsonwire.ReadArray(raw)
+		return !a.Next() || jsonwire.KindOf(a.Value()) != jsonwire.Object
+	}
+	return true
+}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// Name is what the program is called.
+const Name = "my-os-ctl"
+
+// Main is the whole program: it runs what the arguments say and returns the exit code, one of those told in
+// docs/cli.md.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	s := newSession(os.Stdin, os.Stdout, os.Stderr, os.Getenv)
+	return s.run(ctx, args)
+}
+
+// session is one run of the program.
+type session struct {
+	in, out, errs *os.File
+	getenv        func(string) string
+	global        globalFlags
+	paint         painter // for out
+	paintErrs     painter // for errs
+}
+
+// globalFlags are the flags that every verb takes.
+type globalFlags struct {
+	output     outputFormat
+	socket     string
+	context    string
+	nodes      []string
+	group      string
+	timeout    time.Duration
+	serverUIDs []uint
+}
+
+func newSession(in, out, errs *os.File, getenv func(string) string) *session {
+	s := &session{in: in, out: out, errs: errs, getenv: getenv}
+	s.paint = newPainter(out, getenv)
+	s.paintErrs = newPainter(errs, getenv)
+	return s
+}
+
+// run runs one command line.
+func (s *session) run(ctx context.Context, args []string) int {
+	root := s.command()
+	root.SetArgs(spelledOut(root, args))
+	root.SetContext(ctx)
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return exitInterrupted
+	}
+	if err != nil {
+		s.report(err)
+	}
+	return exitCode(err)
+}
+
+// command is the tree of all verbs.
+func (s *session) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:               Name,
+		Short:             "Networking and storage of Linux nodes, by their my_os_server.",
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+	}
+	s.addGlobalFlags(root)
+	for i := range verbs {
+		s.addVerb(root, &verbs[i])
+	}
+	root.AddCommand(s.toolCommands()...)
+	root.SetOut(s.out)
+	root.SetErr(s.errs)
+	root.SetHelpFunc(s.help)
+	root.SetUsageFunc(func(*cobra.Command) error { return nil })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err.Error()} })
+	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	finish(root)
+	return root
+}
+
+func (s *session) addGlobalFlags(root *cobra.Command) {
+	g := &s.global
+	flags := root.PersistentFlags()
+	flags.SortFlags = false
+	flags.VarP(&g.output, "output", "o", "how to print: table, wide, json, jsonl, yaml, name")
+	flags.StringVar(&g.socket, "socket", "", "socket of the server, instead of a context's")
+	flags.StringVar(&g.context, "context", "", "the context to use, instead of the current one")
+	flags.StringSliceVar(&g.nodes, "nodes", nil, "run on each of these contexts, side by side")
+	flags.StringVar(&g.group, "group", "", "run on each context of this group, side by side")
+	flags.DurationVar(&g.timeout, "timeout", 0, "how long a call may take, as in 5s; 0 is as long as the server gives it")
+	flags.UintSliceVar(&g.serverUIDs, "server-uid", nil, "a user beside root and oneself whose server may see credentials")
+}
+
+// finish gives every command what all have in common.
+func finish(c *cobra.Command) {
+	c.Flags().SortFlags = false
+	c.DisableFlagsInUseLine = true
+	if !c.Runnable() {
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = runGroup
+	}
+	c.InitDefaultHelpFlag()
+	for _, child := range c.Commands() {
+		finish(child)
+	}
+}
+
+// runGroup is what a command does that only has others below it.
+func runGroup(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return &usageError{c.CommandPath(), "there is no verb " + quoted(args[0]) + suggestion(c, args[0])}
+	}
+	return c.Help()
+}
+
+// suggestion names the verbs that may have been meant.
+func suggestion(c *cobra.Command, word string) string {
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(word); len(near) > 0 {
+		return "; " + near[0] + " is one"
+	}
+	return ""
+}

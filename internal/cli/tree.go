@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// spaces says what the first words of verbs stand for.
+var spaces = map[string]string{
+	"net": "Networking: interfaces, routes, bridges, firewall, NAT, connections.",
+	"vol": "Storage: disks, partitions, filesystems, arrays, subvolumes, mounts.",
+	"rpc": "The server itself.",
+}
+
+// addVerb puts a verb into the tree, and the commands above it where they are not there yet. A method whose
+// name begins another's is both: `net routes` runs, and `net routes add` stands below it.
+func (s *session) addVerb(root *cobra.Command, v *verb) {
+	c := root
+	words := v.words()
+	for i, word := range words {
+		c = child(c, word, spaces[strings.Join(words[:i+1], " ")])
+	}
+	s.makeVerb(c, v)
+	if v.list != "" && !strings.Contains(v.method, "list") {
+		alias := child(c, "list", "")
+		s.makeVerb(alias, v)
+		alias.Hidden = true
+	}
+}
+
+// child is the command of that name below c, made where there is none.
+func child(c *cobra.Command, word, short string) *cobra.Command {
+	for _, other := range c.Commands() {
+		if other.Name() == word {
+			return other
+		}
+	}
+	made := &cobra.Command{Use: word, Short: short}
+	c.AddCommand(made)
+	return made
+}
+
+// makeVerb lets c run a verb.
+func (s *session) makeVerb(c *cobra.Command, v *verb) {
+	c.Short = v.summary
+	c.Long = v.description
+	c.Annotations = map[string]string{annotationMethod: v.method}
+	var lines []string
+	for _, e := range v.examples {
+		lines = append(lines, "# "+e.name, Name+" "+e.line+yesFor(v))
+	}
+	c.Example = strings.Join(lines, "\n")
+	call := newCall(v)
+	call.addFlags(c.Flags())
+	s.addManners(c, v, call)
+	c.Args = cobra.ArbitraryArgs
+	c.ValidArgsFunction = s.completeArgs(call)
+	c.RunE = func(c *cobra.Command, args []string) error { return s.runVerb(c, call, args) }
+	s.addCompletions(c, call)
+}
+
+// annotationMethod is where a command keeps the name of its method.
+const annotationMethod = "method"
+
+// yesFor is what an example of a verb that asks needs in a script.
+func yesFor(v *verb) string {
+	if v.effect == "destroy" {
+		return " --yes"
+	}
+	return ""
+}
+
+// spelledOut takes names of methods apart where they stand for verbs, so that what the table and messages
+// call net.routes.add or vol.create_subvolume can be typed as it is.
+func spelledOut(root *cobra.Command, args []string) []string {
+	for i, word := range args {
+		if strings.HasPrefix(word, "-") {
+			continue
+		}
+		first, _, dotted := strings.Cut(word, ".")
+		if !dotted || spaces[first] == "" {
+			return args
+		}
+		for _, v := range verbs {
+			if v.method == word {
+				return append(append(append([]string{}, args[:i]...), v.words()...), args[i+1:]...)
+			}
+		}
+		return args
+	}
+	return args
+}

@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"regexp"
+
+	"github.com/geomind/my_os_server/internal/jsonwire"
+	"github.com/geomind/my_os_server/pkg/client"
+)
+
+// yaml prints the result as YAML, in the order of its members; the rows of a list as they come, before what
+// else the result has.
+func (o *output) yaml(a *client.Answer) error {
+	if o.verb.list == "" {
+		raw, err := a.Bytes()
+		if err != nil {
+			return err
+		}
+		return o.write(appendYAML(nil, raw, 0))
+	}
+	o.w.WriteString(o.verb.list + ":")
+	rows := 0
+	var b []byte
+	for row, err := range a.Rows(o.verb.list) {
+		if err != nil {
+			return err
+		}
+		b = append(b[:0], "\n-"...)
+		if err := o.write(appendBelow(b, row, 0, true)); err != nil {
+			return err
+		}
+		rows++
+	}
+	if rows == 0 {
+		o.w.WriteString(" []")
+	}
+	o.w.WriteByte('\n')
+	if rest := a.Rest(); len(rest) > 2 {
+		return o.write(appendYAML(nil, rest, 0))
+	}
+	return nil
+}
+
+func (o *output) write(b []byte) error {
+	_, err := o.w.Write(b)
+	return err
+}
+
+// appendYAML appends a whole document.
+func appendYAML(b, raw []byte, depth int) []byte {
+	k := jsonwire.KindOf(raw)
+	if k != jsonwire.Object && k != jsonwire.Array || isEmpty(raw) {
+		return append(appendScalar(b, raw), '\n')
+	}
+	return append(trimLine(appendBelow(nil, raw, depth-1, false)), '\n')
+}
+
+// trimLine takes away the line feed that appendBelow begins with.
+func trimLine(b []byte) []byte {
+	if len(b) > 0 && b[0] == '\n' {
+		return b[1:]
+	}
+	return b
+}
+
+// appendBelow appends a value behind a key or a dash that stands at the given depth: a scalar in the same
+// line, others in lines of their own, a level deeper. Behind a dash the first member has its place in the
+// dash's line.
+func appendBelow(b, raw []byte, depth int, dash bool) []byte {
+	kind := jsonwire.KindOf(raw)
+	if kind != jsonwire.Object && kind != jsonwire.Array || isEmpty(raw) {
+		return appendScalar(append(b, ' '), raw)
+	}
+	if kind == jsonwire.Array {
+		for a := jsonwire.ReadArray(raw); a.Next(); {
+			b = appendIndent(b, depth+1)
+			b = append(b, '-')
+			b = appendBelow(b, a.Value(), depth+1, true)
+		}
+		return b
+	}
+	for o := jsonwire.ReadObject(raw); o.Next(); dash = false {
+		if dash {
+			b = append(b, ' ')
+		} else {
+			b = appendIndent(b, depth+1)
+		}
+		b = appendText(b, string(o.Name()))
+		b = append(b, ':')
+		b = appendBelow(b, o.Value(), depth+1, false)
+	}
+	return b
+}
+
+func appendIndent(b []byte, depth int) []byte {
+	b = append(b, '\n')
+	for range depth {
+		b = append(b, "  "...)
+	}
+	return b
+}
+
+func isEmpty(raw []byte) bool {
+	inner := raw[1 : len(raw)-1]
+	for _, c := range inner {
+		if c > ' ' {
+			return false
+		}
+	}
+	return true
+}
+
+// appendScalar appends a value that takes one line. JSON's own spelling is YAML's too, but for strings that
+// need no quotes.
+func appendScalar(b, raw []byte) []byte {
+	switch jsonwire.KindOf(raw) {
+	case jsonwire.String:
+		return appendText(b, string(jsonwire.Unquote(raw)))
+	case jsonwire.Object:
+		return append(b, "{}"...)
+	case jsonwire.Array:
+		return append(b, "[]"...)
+	}
+	return append(b, raw...)
+}
+
+// Plain are the strings that every YAML reader takes for strings without quotes, those aside that stand for
+// other things in some version of YAML.
+var (
+	plainYAML = regexp.MustCompile(`^[A-Za-z_/][A-Za-z0-9_./+=@%-]*$`)
+	otherYAML = regexp.MustCompile(`^(?i:y|n|yes|no|true|false|on|off|null)$`)
+)
+
+func appendText(b []byte, text string) []byte {
+	if plainYAML.MatchString(text) && !otherYAML.MatchString(text) {
+		return append(b, text...)
+	}
+	return jsonwire.AppendString(b, text)
+}
+
