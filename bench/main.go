@@ -30,6 +30,7 @@ var sections = []struct {
 }{
 	{"daemon", benchDaemon},
 	{"small", benchSmallCalls},
+	{"mos", benchMOS},
 	{"routes", benchRoutes},
 	{"links", benchLinks},
 	{"conntrack", benchConntrack},
@@ -42,7 +43,7 @@ var sections = []struct {
 func main() {
 	flag.Parse()
 	if peer, ok := peers[flag.Arg(0)]; ok {
-		exitOn(peer(flag.Arg(1)))
+		exitOn(peer(flag.Arg(1), flag.Args()[2:]...))
 		return
 	}
 	if !*inside {
@@ -79,8 +80,10 @@ func runSections() error {
 	if err != nil {
 		return err
 	}
-	if *server, err = filepath.Abs(*server); err != nil {
-		return err
+	for _, path := range []*string{server, mosServer} {
+		if *path, err = filepath.Abs(*path); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("%d rounds, medians; %d CPUs, %s\n", *rounds, runtime.NumCPU(), runtime.Version())
 	for _, s := range sections {

@@ -19,14 +19,18 @@ import (
 
 // peers are the servers that this program can be instead of a benchmark: each answers the smallest
 // useful call of its protocol on a Unix socket.
-var peers = map[string]func(socket string) error{
+var peers = map[string]func(socket string, more ...string) error{
 	"null": serveNull,
 	"grpc": serveGRPC,
 	"dbus": serveDBus,
+
+	"upstream": serveUpstream,
+	"reverse":  serveReverse,
+	"recode":   serveRecode,
 }
 
 // serveNull is net/http with a handler that reads the body and answers a constant.
-func serveNull(socket string) error {
+func serveNull(socket string, _ ...string) error {
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
@@ -39,7 +43,7 @@ func serveNull(socket string) error {
 	}))
 }
 
-func serveGRPC(socket string) error {
+func serveGRPC(socket string, _ ...string) error {
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		return err
@@ -58,7 +62,7 @@ func (dbusHealth) Health() (string, *dbus.Error) { return "ok", nil }
 
 // serveDBus runs a message bus of its own on the socket and a service on it. The CPU of the broker is
 // not counted for D-Bus, which favours the peer.
-func serveDBus(socket string) error {
+func serveDBus(socket string, _ ...string) error {
 	config := filepath.Join(filepath.Dir(socket), "bus.conf")
 	err := os.WriteFile(config, fmt.Appendf(nil, `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig><listen>unix:path=%s.bus</listen><auth>EXTERNAL</auth>

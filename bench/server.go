@@ -121,7 +121,11 @@ func (d *daemon) count(method, params, list string) (int, error) {
 
 // memory reads a field of /proc/PID/status in KiB: VmRSS now, VmHWM the peak since resetPeak.
 func (d *daemon) memory(field string) int {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
+	return memoryOf(strconv.Itoa(d.cmd.Process.Pid), field)
+}
+
+func memoryOf(pid, field string) int {
+	status, _ := os.ReadFile("/proc/" + pid + "/status")
 	for line := range strings.Lines(string(status)) {
 		if rest, ok := strings.CutPrefix(line, field+":"); ok {
 			n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
