@@ -1,4 +1,4 @@
-// Package nft reads the kernel's packet filter, nf_tables, over netlink
+// Package nft reads and changes the kernel's packet filter, nf_tables, over netlink
 // (linux/netfilter/nf_tables.h): tables, chains, flowtables, objects, sets, their elements, and rules
 // with their expressions.
 //
@@ -20,8 +20,10 @@
 // The ruleset has a generation ([Conn.Generation]). A dump is consistent in itself unless it ends in
 // ErrInterrupted; several belong together where the generation is the same before and after.
 //
-// Names of types, keys and flags are those of nft(8) and of the kernel's headers. The package changes
-// nothing, and does not turn expressions back into the language of nft.
+// What is to be changed is gathered in a [Change] and made in one transaction: all of it or nothing.
+//
+// Names of types, keys and flags are those of nft(8) and of the kernel's headers. The package does not
+// turn expressions back into the language of nft.
 package nft
 
 import (

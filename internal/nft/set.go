@@ -60,7 +60,7 @@ const (
 	setDataLen
 	setPolicy
 	setDesc
-	_
+	setID
 	setTimeout
 	setGCInterval
 	setUserData

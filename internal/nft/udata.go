@@ -25,7 +25,10 @@ const (
 )
 
 // Values of UserSetKeyOrder and UserSetDataOrder (enum byteorder of nft).
-const userOrderBigEndian = 2
+const (
+	userOrderHost      = 1
+	userOrderBigEndian = 2
+)
 
 // Records yields each record's type and value, up to the first whose length does not fit.
 func (u UserData) Records() iter.Seq2[uint8, []byte] {

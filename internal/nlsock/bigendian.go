@@ -28,3 +28,9 @@ func (r *Request) BigUint32(typ uint16, v uint32) {
 	r.head(typ, 4)
 	r.b = binary.BigEndian.AppendUint32(r.b, v)
 }
+
+// BigUint64 appends an attribute of eight bytes in network order.
+func (r *Request) BigUint64(typ uint16, v uint64) {
+	r.head(typ, 8)
+	r.b = binary.BigEndian.AppendUint64(r.b, v)
+}

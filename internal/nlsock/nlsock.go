@@ -97,6 +97,11 @@ func (c *Conn) begin(ctx context.Context, req *Request, flags uint16) (end func(
 	}
 	c.seq++
 	req.finish(flags, c.seq)
+	return c.sendPrepared(ctx, req.op)
+}
+
+// sendPrepared is begin for what stands in c.req as it is to be sent.
+func (c *Conn) sendPrepared(ctx context.Context, op string) (end func() bool, err error) {
 	c.inUse = true
 	end = func() bool { return true }
 	if ctx.Done() != nil {
@@ -104,7 +109,7 @@ func (c *Conn) begin(ctx context.Context, req *Request, flags uint16) (end func(
 	}
 	if err := c.transmit(); err != nil {
 		end()
-		return nil, c.wrap(ctx, req.op, err)
+		return nil, c.wrap(ctx, op, err)
 	}
 	return end, nil
 }
@@ -179,7 +184,9 @@ func (c *Conn) wrap(ctx context.Context, op string, err error) error {
 	}
 	var told *OpError
 	if errors.As(err, &told) {
-		told.Op = op
+		if told.Op == "" {
+			told.Op = op
+		}
 		return told
 	}
 	return &OpError{Op: op, Err: err}
