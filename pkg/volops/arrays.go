@@ -17,7 +17,20 @@ import (
 
 // ListMDArrays answers vol.list_md_arrays.
 func (v *Vol) ListMDArrays(ctx context.Context, p *registry.VolListMDArraysParams) (*registry.VolListMDArraysResult, error) {
-	names, err := md.List(v.root)
+	allowed, cancel := newAllowance(ctx)
+	defer cancel()
+	d := v.devices(allowed)
+	defer d.close()
+	list, err := d.arrays(p.Limit.Or(maxInteger), sync.OnceValues(d.arrayHolders))
+	if err != nil {
+		return nil, err
+	}
+	return &registry.VolListMDArraysResult{Arrays: list}, nil
+}
+
+// arrays reads the arrays that there are, limit at most.
+func (d *devices) arrays(limit int64, holders func() (*holders, error)) ([]registry.MdArray, error) {
+	names, err := md.List(d.v.root)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, noSysfs()
 	}
@@ -25,14 +38,9 @@ func (v *Vol) ListMDArrays(ctx context.Context, p *registry.VolListMDArraysParam
 		return nil, err
 	}
 	slices.SortFunc(names, blk.Compare)
-	allowed, cancel := newAllowance(ctx)
-	defer cancel()
-	d := v.devices(allowed)
-	defer d.close()
-	holders := sync.OnceValues(d.arrayHolders)
-	result := &registry.VolListMDArraysResult{Arrays: []registry.MdArray{}}
+	list := []registry.MdArray{}
 	for _, name := range names {
-		if int64(len(result.Arrays)) == p.Limit.Or(maxInteger) {
+		if int64(len(list)) == limit {
 			break
 		}
 		row, err := d.array(name, holders)
@@ -42,9 +50,9 @@ func (v *Vol) ListMDArrays(ctx context.Context, p *registry.VolListMDArraysParam
 		if err != nil {
 			return nil, err
 		}
-		result.Arrays = append(result.Arrays, *row)
+		list = append(list, *row)
 	}
-	return result, nil
+	return list, nil
 }
 
 // MDDetail answers vol.md_detail.

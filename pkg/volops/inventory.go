@@ -3,7 +3,6 @@ package volops
 import (
 	"cmp"
 	"context"
-	"errors"
 	"os"
 	"slices"
 	"time"
@@ -109,7 +108,7 @@ func (i *inventory) take(ctx context.Context) (*registry.VolInventoryResult, err
 		r.Swaps = append(r.Swaps, i.swapRow(swap))
 	}
 	var err error
-	if r.Arrays, err = i.v.arraysOf(ctx); err != nil {
+	if r.Arrays, err = i.devices.arrays(maxInteger, func() (*holders, error) { return i.holders, nil }); err != nil {
 		return nil, err
 	}
 	r.Health = i.problems(r)
@@ -261,19 +260,6 @@ func (i *inventory) btrfsRow(allowed allowance, f *registry.Filesystem, mounts [
 		row.Balance = &balance
 	}
 	return row
-}
-
-// arraysOf lists the arrays; none where this host cannot tell of them.
-func (v *Vol) arraysOf(ctx context.Context) ([]registry.MdArray, error) {
-	r, err := v.ListMDArrays(ctx, &registry.VolListMDArraysParams{})
-	var unsupported *registry.UnsupportedError
-	if errors.As(err, &unsupported) {
-		return []registry.MdArray{}, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return r.Arrays, nil
 }
 
 // eventNumber is the number of the last event about a device; it differs when one came, went or
