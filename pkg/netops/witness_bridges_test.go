@@ -383,3 +383,30 @@ func TestQuerier(t *testing.T) {
 		t.Errorf("set up (-), ours (+):\n%s", diff)
 	}
 }
+
+// TestLearnedAddresses: how many addresses a bridge has learned is what bridge lists of them.
+func TestLearnedAddresses(t *testing.T) {
+	ns := testhost.NewNetNS(t)
+	ns.IP("link add br0 type bridge", "link set br0 up")
+	for i := range 5 { // each peer's first multicast is learned from
+		ns.IP(fmt.Sprintf("link add v%d type veth peer name w%d", i, i), fmt.Sprintf("link set v%d master br0 up", i), fmt.Sprintf("link set w%d up", i))
+	}
+	h := &host{NetNS: ns, t: t, net: newNet(t, ns)}
+	listed := 0.0
+	got := h.settle(t, func(t *testing.T) []object {
+		listed = 0
+		for _, entry := range decode[[]object](t, []byte(h.Run("bridge", "-j", "fdb", "show", "br", "br0"))) {
+			if entry["master"] == "br0" && entry["state"] != "permanent" {
+				listed++
+			}
+		}
+		b := objects(mustCall(t, h.net, "net.bridge", object{})["bridges"])[0]
+		if _, ok := b["fdb_learned"]; !ok {
+			testhost.Missing(t, "Linux 6.7, which counts what bridges learn")
+		}
+		return []object{{"listed": 5.0, "counted": b["fdb_learned"]}}
+	}, []object{{"listed": 5.0, "counted": 5.0}})
+	if listed != 5 || got[0]["counted"] != 5.0 {
+		t.Errorf("%v addresses are counted, %v listed, want 5", got[0]["counted"], listed)
+	}
+}
