@@ -10,7 +10,10 @@ import (
 )
 
 // Device is a block device that is open for reading.
-type Device struct{ fd int }
+type Device struct {
+	fd   int
+	node Node
+}
 
 var _ io.ReaderAt = (*Device)(nil)
 
@@ -33,7 +36,7 @@ func OpenDevice(path string, n Number) (*Device, error) {
 		unix.Close(fd)
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &Device{fd}, nil
+	return &Device{fd, nodeOf(&st)}, nil
 }
 
 // OpenNode opens the node at path with flags of open(2), beside which O_NONBLOCK and O_CLOEXEC are set. It
@@ -59,6 +62,9 @@ func OpenNode(path string, n Number, flags int) (*os.File, error) {
 func rdev(st *unix.Stat_t) Number {
 	return Number{unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))}
 }
+
+// Node is what the file system tells of the node that was opened.
+func (d *Device) Node() Node { return d.node }
 
 // Close closes it.
 func (d *Device) Close() error { return unix.Close(d.fd) }

@@ -111,12 +111,11 @@ func statNode(at int, path string, flags int) (Node, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return Node{}, &NotBlockError{path}
 	}
-	return Node{
-		Number: rdev(&st),
-		UID:    st.Uid,
-		GID:    st.Gid,
-		Mode:   st.Mode & 0o7777,
-	}, nil
+	return nodeOf(&st), nil
+}
+
+func nodeOf(st *unix.Stat_t) Node {
+	return Node{Number: rdev(st), UID: st.Uid, GID: st.Gid, Mode: st.Mode & 0o7777}
 }
 
 func nodeNumber(at int, path string, flags int) (Number, error) {

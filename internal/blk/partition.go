@@ -72,7 +72,7 @@ func control(f *os.File, call func(fd uintptr) error) error {
 // Geometry is the size of the device that f is open on and that of its logical sectors, in bytes.
 func Geometry(f *os.File) (size, sector int64, err error) {
 	err = control(f, func(fd uintptr) (err error) {
-		size, sector, err = (&Device{int(fd)}).Geometry()
+		size, sector, err = (&Device{fd: int(fd)}).Geometry()
 		return err
 	})
 	return size, sector, err

@@ -36,8 +36,12 @@ const (
 // 196, this device's item 201, label 299, metadata UUID 571. Of a zoned device the place is another; its
 // copies are not looked for.
 func probeBtrfs(d *device) *Signature {
-	s, b := d.magic(btrfsOffset+btrfsMagic, "_BHRfS_M"), d.at(btrfsOffset, btrfsSize)
-	if s == nil || b == nil || !checkBtrfs(b) || le.Uint32(b[144:]) == 0 {
+	s := d.magic(btrfsOffset+btrfsMagic, "_BHRfS_M")
+	if s == nil {
+		return nil // without reading the rest
+	}
+	b := d.at(btrfsOffset, btrfsSize)
+	if b == nil || !checkBtrfs(b) || le.Uint32(b[144:]) == 0 {
 		return nil
 	}
 	s.UUID, s.UUIDSub, s.Label = uuid(b[32:]), uuid(b[267:]), text(b[299:555])

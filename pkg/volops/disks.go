@@ -121,11 +121,20 @@ func (l *diskList) read(allowed allowance, name string) (f diskFacts) {
 		return f
 	}
 	f.disk = k
-	if node, err := blk.StatNode(l.v.root + nodePath(name)); err == nil && node.Number == k.Number {
-		f.node = &node
+	l.readDevice(allowed, &f)
+	if f.node == nil {
+		f.node = l.nodeOf(k)
 	}
-	f.contents, f.probeErr = l.readDevice(allowed, k)
 	return f
+}
+
+// nodeOf looks at the node of a disk; nil where /dev does not have it.
+func (l *diskList) nodeOf(k *blk.Disk) *blk.Node {
+	node, err := blk.StatNode(l.v.root + nodePath(k.Name))
+	if err != nil || node.Number != k.Number {
+		return nil
+	}
+	return &node
 }
 
 // leftOut tells of disks that a list of all does not have: RAM disks, which exist from the start and
@@ -138,18 +147,28 @@ func (l *diskList) leftOut(name string) bool {
 
 // readDevice reads what stands on a disk, or says why not. Drives without a medium are not
 // opened; nor are floppies, whose motor would start.
-func (l *diskList) readDevice(allowed allowance, k *blk.Disk) (*ondisk.Contents, string) {
+func (l *diskList) readDevice(allowed allowance, f *diskFacts) {
+	k := f.disk
 	switch {
 	case k.Size == 0 && k.Removable, k.Kind == "floppy":
-		return nil, "no_medium"
+		f.probeErr = "no_medium"
+		return
 	case k.Size == 0:
-		return nil, ""
+		return
 	}
-	c, err := probeDevice(l.v, allowed, k.Number, k.Name, readDisk(k))
+	type read struct {
+		contents *ondisk.Contents
+		node     blk.Node
+	}
+	got, err := probeDevice(l.v, allowed, k.Number, k.Name, func(dev *blk.Device) (read, error) {
+		c, err := readDisk(k)(dev)
+		return read{c, dev.Node()}, err
+	})
 	if err != nil {
-		return nil, probeError(err)
+		f.probeErr = probeError(err)
+		return
 	}
-	return c, ""
+	f.contents, f.node = got.contents, &got.node
 }
 
 // probeError is why a device was not read.

@@ -174,11 +174,7 @@ func (i *inventory) rowsFor(mounts []*mount.Mount) []registry.Mount {
 }
 
 func (i *inventory) diskRow(c *diskContents) registry.InventoryDisk {
-	f := diskFacts{disk: c.disk, contents: c.own, probeErr: c.probeErr}
-	if node, err := blk.StatNode(i.v.root + nodePath(c.disk.Name)); err == nil && node.Number == c.disk.Number {
-		f.node = &node
-	}
-	i.fill(&f)
+	i.fill(&diskFacts{disk: c.disk, contents: c.own, probeErr: c.probeErr, node: i.nodeOf(c.disk)})
 	row := registry.InventoryDisk{
 		Disk: i.diskList.row, Partitions: []registry.InventoryPartition{}, FreeSpace: []registry.FreeExtent{},
 		Filesystem: i.rows[c.disk.Number], Mounts: i.rowsOf(c.disk.Number),
