@@ -92,7 +92,7 @@ func (c *Config) Resolve(l *Link, owner Owner) (Settings, []Fact) {
 	}
 	for _, p := range slices.Concat(firstMatch(c.netdevs, l), firstMatch(c.links, l), matching(c.netplan, l)) {
 		fill(&s, &p.Settings)
-		facts = append(facts, p.Facts...)
+		facts = append(facts, byWeight(p)...)
 	}
 	if s.Bridge == "" {
 		s.Bridge = c.bridges[l.Name]
@@ -126,10 +126,28 @@ func (c *Config) choose(l *Link, owner Owner) (chosen *Profile, facts []Fact) {
 			chosen = found[0]
 		}
 		for _, p := range found {
-			facts = append(facts, p.Facts...)
+			facts = append(facts, byWeight(p)...)
 		}
 	}
 	return chosen, facts
+}
+
+// byWeight are a profile's facts with those of its last file first, where a later file overrides: drop-ins,
+// and netplan's.
+func byWeight(p *Profile) []Fact {
+	if p.Manager != Networkd && p.Manager != Netplan {
+		return p.Facts
+	}
+	facts := make([]Fact, 0, len(p.Facts))
+	for end := len(p.Facts); end > 0; {
+		begin := end - 1
+		for begin > 0 && p.Facts[begin-1].Source == p.Facts[end-1].Source {
+			begin--
+		}
+		facts = append(facts, p.Facts[begin:end]...)
+		end = begin
+	}
+	return facts
 }
 
 // network is the .network file that networkd says it applies, or else the first that matches.

@@ -169,10 +169,10 @@ func FuzzIfupdown(f *testing.F) {
 func FuzzNetplan(f *testing.F) {
 	f.Add("network:\n  version: 2\n  ethernets:\n    eth0: &a\n      match: {macaddress: \"52:54:00:00:00:01\"}\n      dhcp4: true\n      addresses: [10.0.0.1/24]\n    eth1: *a\n  wifis: {w: {access-points: {x: {password: secret}}}}\n  bridges: {br0: {interfaces: [eth0]}}\n")
 	f.Fuzz(func(t *testing.T, text string) {
-		n := netplanReader{by: map[string]*Profile{}, document: fromText(text)}
+		n := newNetplanReader()
+		n.document = fromText(text)
 		n.read()
-		for _, p := range n.list {
-			n.settle(p)
+		for _, p := range n.profiles() {
 			p.Match.Matches(&Link{Name: "eth0"})
 			checkFacts(t, p)
 		}

@@ -20,25 +20,37 @@ var netplanKinds = map[string]bool{"ethernets": false, "wifis": false, "modems":
 // netplan reads all of netplan's files, in order of their names; of what two of them say the later counts,
 // lists join. It is no manager itself: it writes files for systemd-networkd or NetworkManager.
 func (r *Reader) netplan() []*Profile {
-	n := netplanReader{by: map[string]*Profile{}}
+	n := newNetplanReader()
 	for _, name := range r.layered(Netplan, netplanFolders, ".yaml") {
 		if d := r.read(Netplan, name); d != nil {
 			n.document = d
 			n.read()
 		}
 	}
-	for _, p := range n.list {
-		n.settle(p)
+	return n.profiles()
+}
+
+func newNetplanReader() *netplanReader {
+	return &netplanReader{by: map[netplanID]*Profile{}, ports: map[string]netplanID{}}
+}
+
+// profiles works out what only all files together say.
+func (n *netplanReader) profiles() []*Profile {
+	list := make([]*Profile, 0, len(n.list))
+	for _, of := range n.list {
+		p := n.by[of]
+		n.settle(p, of)
+		list = append(list, p)
 	}
-	return n.list
+	return list
 }
 
 type netplanReader struct {
 	document *document
-	list     []*Profile
-	by       map[string]*Profile
+	list     []netplanID
+	by       map[netplanID]*Profile
 	nodes    int
-	ports    map[string][2]string // name of a port: what kind of controller, and which
+	ports    map[string]netplanID // id of a port: its controller
 }
 
 // Bounds of a document: aliases may make a short text a long one.
@@ -133,25 +145,28 @@ func (n *netplanReader) network(top *yaml.Node) {
 				n.document.fault(definition.Line, "definition of %.60q is not a mapping", id.Value)
 				return
 			}
-			p := n.profile(group.Value, id.Value, creates)
-			n.flatten(p, group.Value+"."+id.Value, definition, 0)
+			of := netplanID{group.Value, id.Value}
+			n.flatten(n.profile(of, creates), of, "", definition, 0)
 		})
 	})
 }
 
-func (n *netplanReader) profile(group, id string, creates bool) *Profile {
-	p := n.by[group+"."+id]
+// netplanID names a definition. The id may have dots.
+type netplanID struct{ group, id string }
+
+func (n *netplanReader) profile(of netplanID, creates bool) *Profile {
+	p := n.by[of]
 	if p == nil {
-		p = &Profile{Manager: Netplan, Source: n.document.path, Creates: creates, Match: Match{Names: []string{globEscape(id)}, Nothing: !InterfaceName(id)}}
-		n.by[group+"."+id] = p
-		n.list = append(n.list, p)
+		p = &Profile{Manager: Netplan, Source: n.document.path, Creates: creates, Match: Match{Names: []string{globEscape(of.id)}, Nothing: !InterfaceName(of.id)}}
+		n.by[of] = p
+		n.list = append(n.list, of)
 	}
 	return p
 }
 
 // flatten makes facts of everything below a definition: names are paths with dots, items of a list have
 // that of the list.
-func (n *netplanReader) flatten(p *Profile, name string, value *yaml.Node, depth int) {
+func (n *netplanReader) flatten(p *Profile, of netplanID, name string, value *yaml.Node, depth int) {
 	value = resolved(value)
 	if n.nodes++; n.nodes > maxYAMLNodes || depth > maxYAMLDepth {
 		n.document.fault(value.Line, "too large a document")
@@ -159,34 +174,36 @@ func (n *netplanReader) flatten(p *Profile, name string, value *yaml.Node, depth
 	}
 	switch value.Kind {
 	case yaml.MappingNode:
-		each(value, func(key, v *yaml.Node) { n.flatten(p, name+"."+key.Value, v, depth+1) })
+		each(value, func(key, v *yaml.Node) { n.flatten(p, of, strings.TrimPrefix(name+"."+key.Value, "."), v, depth+1) })
 	case yaml.SequenceNode:
 		for _, item := range value.Content {
-			n.flatten(p, name, item, depth+1)
+			n.flatten(p, of, name, item, depth+1)
 		}
 		if len(value.Content) == 0 {
-			p.addFact(name, "[]", n.document.path, value.Line)
+			p.addFact(of.fact(name), "[]", n.document.path, value.Line)
 		}
 	case yaml.ScalarNode:
-		n.scalar(p, name, value)
+		n.scalar(p, of, name, value)
 	}
 }
 
-func (n *netplanReader) scalar(p *Profile, name string, value *yaml.Node) {
-	p.addFact(name, value.Value, n.document.path, value.Line)
-	path := strings.SplitN(name, ".", 3)
-	if len(path) < 3 {
-		return
+// fact is the name of a setting of a definition.
+func (of netplanID) fact(name string) string { return of.group + "." + of.id + "." + name }
+
+func (n *netplanReader) scalar(p *Profile, of netplanID, name string, value *yaml.Node) {
+	if name == "" {
+		return // a definition of nothing
 	}
-	v, e := value.Value, entry{key: path[2], value: value.Value, line: value.Line}
-	switch key := path[2]; key {
+	p.addFact(of.fact(name), value.Value, n.document.path, value.Line)
+	v, e := value.Value, entry{key: name, value: value.Value, line: value.Line}
+	switch name {
 	case "match.name":
 		p.Match.Names, p.Match.Nothing = []string{v}, false
 	case "match.macaddress":
-		p.matchInsteadOfID()
+		p.matchInsteadOfID(of)
 		p.Match.PermMACs = []string{strings.ToLower(v)}
 	case "match.driver":
-		p.matchInsteadOfID()
+		p.matchInsteadOfID(of)
 		p.Match.Drivers = append(p.Match.Drivers, v)
 	case "addresses":
 		p.addAddress(n.document, value.Line, v)
@@ -203,43 +220,28 @@ func (n *netplanReader) scalar(p *Profile, name string, value *yaml.Node) {
 	case "macaddress":
 		p.MAC = mac(v)
 	case "id":
-		if id, ok := number(v); ok && path[0] == "vlans" && id < 4095 {
+		if id, ok := number(v); ok && of.group == "vlans" && id < 4095 {
 			p.VLAN, p.HasVLAN = int(id), true
 		}
 	case "link":
 		p.Parent = v
 	case "interfaces":
-		n.port(path[0], path[1], v)
+		n.port(of, v)
 	}
 }
 
 // matchInsteadOfID takes away the id from what names interfaces: with a match it is only a handle.
-func (p *Profile) matchInsteadOfID() {
-	if len(p.Match.PermMACs)+len(p.Match.Drivers) == 0 && lastFactSuffix(p.Facts, ".match.name") == "" {
+func (p *Profile) matchInsteadOfID(of netplanID) {
+	if lastFact(p.Facts, of.fact("match.name")) == "" {
 		p.Match.Names = nil
 	}
 	p.Match.Nothing = false
 }
 
-func lastFactSuffix(facts []Fact, suffix string) string {
-	for _, f := range facts {
-		if strings.HasSuffix(f.Name, suffix) {
-			return f.Value
-		}
-	}
-	return ""
-}
+func (n *netplanReader) port(controller netplanID, name string) { n.ports[name] = controller }
 
-func (n *netplanReader) port(group, controller, name string) {
-	if n.ports == nil {
-		n.ports = map[string][2]string{}
-	}
-	n.ports[name] = [2]string{group, controller}
-}
-
-// settle works out what only all files together say.
-func (n *netplanReader) settle(p *Profile) {
-	get := func(key string) string { return lastFactSuffix(lastFirst(p.Facts), "."+key) }
+func (n *netplanReader) settle(p *Profile, of netplanID) {
+	get := func(key string) string { return lastFact(p.Facts, of.fact(key)) }
 	if yes(get("dhcp4")) {
 		p.Method4 = "dhcp"
 	} else if hasFamily(p, true) {
@@ -253,25 +255,10 @@ func (n *netplanReader) settle(p *Profile) {
 	case yes(get("accept-ra")):
 		p.Method6 = "slaac"
 	}
-	id := p.Facts
-	if len(id) == 0 {
-		return
+	switch to := n.ports[of.id]; to.group {
+	case "bridges":
+		p.Bridge = to.id
+	case "bonds":
+		p.Bond = to.id
 	}
-	if words := strings.SplitN(id[0].Name, ".", 3); len(words) > 1 {
-		switch to := n.ports[words[1]]; to[0] {
-		case "bridges":
-			p.Bridge = to[1]
-		case "bonds":
-			p.Bond = to[1]
-		}
-	}
-}
-
-// lastFirst turns the order around.
-func lastFirst(facts []Fact) []Fact {
-	turned := make([]Fact, len(facts))
-	for i, f := range facts {
-		turned[len(facts)-1-i] = f
-	}
-	return turned
 }

@@ -30,10 +30,13 @@ type NetworkManagerConfig struct {
 // (nm-settings-keyfile(5)).
 func (r *Reader) networkManager() *NetworkManagerConfig {
 	c := &NetworkManagerConfig{ByUUID: map[string]*Profile{}}
-	for _, name := range r.layered(NetworkManager, []string{"/etc/NetworkManager/conf.d", "/run/NetworkManager/conf.d", "/usr/lib/NetworkManager/conf.d"}, ".conf") {
+	for _, name := range r.layered(NetworkManager, []string{"/run/NetworkManager/conf.d", "/usr/lib/NetworkManager/conf.d"}, ".conf") {
 		c.general(r.read(NetworkManager, name))
 	}
 	c.general(r.read(NetworkManager, "/etc/NetworkManager/NetworkManager.conf"))
+	for _, name := range r.layered(NetworkManager, []string{"/etc/NetworkManager/conf.d"}, ".conf") {
+		c.general(r.read(NetworkManager, name))
+	}
 	for _, name := range r.layered(NetworkManager, networkManagerConnections, "") {
 		if strings.HasSuffix(name, "~") || path.Ext(name) == ".bak" || r.nullLink(name) {
 			continue

@@ -147,3 +147,21 @@ func (r *Reader) Running(name string) *Process {
 	}
 	return nil
 }
+
+// Describe adds what sysfs says of an interface: its driver, and the type that the kernel gives a kind of
+// device. It is for a reader of the host's own sysfs, in the namespace of its interfaces.
+func (r *Reader) Describe(l *Link) {
+	folder := path.Join("/sys/class/net", l.Name)
+	if driver := r.link(path.Join(folder, "device/driver")); driver != "" {
+		l.Driver = path.Base(driver)
+	}
+	text, _, err := r.load(path.Join(folder, "uevent"))
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(text) {
+		if t, ok := strings.CutPrefix(strings.TrimSpace(line), "DEVTYPE="); ok {
+			l.Type = t
+		}
+	}
+}

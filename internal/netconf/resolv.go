@@ -59,6 +59,8 @@ type ResolvConfFile struct {
 	Options  []string
 	Sortlist []string
 	Comments string // for who wrote it
+
+	Unreadable bool // where it leads is all that is known
 }
 
 // maxServers is MAXNS: of more name servers the C library asks none.
@@ -66,13 +68,14 @@ const maxServers = 3
 
 const resolvConfPath = "/etc/resolv.conf"
 
-// ResolvConf reads /etc/resolv.conf; nil where there is none that can be read.
+// ResolvConf reads /etc/resolv.conf; nil where there is none.
 func (r *Reader) ResolvConf() *ResolvConfFile {
-	d := r.read(ResolvConf, resolvConfPath)
-	if d == nil {
+	c := &ResolvConfFile{Path: resolvConfPath, Unreadable: true}
+	if d := r.read(ResolvConf, resolvConfPath); d != nil {
+		c = d.resolvConf()
+	} else if _, noted := r.seen[resolvConfPath]; !noted {
 		return nil
 	}
-	c := d.resolvConf()
 	if target := r.link(resolvConfPath); target != "" {
 		if !path.IsAbs(target) {
 			target = path.Join(path.Dir(resolvConfPath), target)
@@ -153,7 +156,8 @@ var writers = []struct{ manager, target, comment string }{
 	{"my_os_server", "", "my_os_server"},
 }
 
-// Writer names who writes the file: where its link leads, else who signed it; static: nobody known.
+// Writer names who writes the file: where its link leads, else who signed it; static: nobody known;
+// unknown: it cannot be read.
 func (c *ResolvConfFile) Writer() string {
 	for _, w := range writers {
 		if w.target != "" && strings.HasPrefix(c.Target, w.target) {
@@ -162,6 +166,9 @@ func (c *ResolvConfFile) Writer() string {
 	}
 	if strings.HasPrefix(c.Target, "/usr/lib/systemd/resolv.conf") || strings.HasPrefix(c.Target, "/lib/systemd/resolv.conf") {
 		return Resolved
+	}
+	if c.Unreadable {
+		return "unknown"
 	}
 	comments := strings.ToLower(c.Comments)
 	for _, w := range writers {

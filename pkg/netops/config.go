@@ -30,7 +30,14 @@ func (n *Net) Config(ctx context.Context, _ *registry.NetConfigParams) (*registr
 	if err != nil {
 		return nil, err
 	}
-	h, err := readFiles(ctx, n, readConfig)
+	h, err := readFiles(ctx, n, func(r *netconf.Reader) hostConfig {
+		if n.netns == nil { // sysfs shows the interfaces of the process' own namespace
+			for i := range links {
+				r.Describe(&links[i])
+			}
+		}
+		return readConfig(r)
+	})
 	if err != nil {
 		return nil, err
 	}

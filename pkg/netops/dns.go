@@ -11,7 +11,7 @@ import (
 
 // hostDNS is what the files of a host say about names.
 type hostDNS struct {
-	resolv   *netconf.ResolvConfFile // nil: none that can be read
+	resolv   *netconf.ResolvConfFile // nil: none
 	writer   string
 	resolved *netconf.ResolvedConf // nil: systemd-resolved does not run
 	links    map[int]netconf.LinkDNS
@@ -21,11 +21,8 @@ type hostDNS struct {
 func readDNS(r *netconf.Reader) hostDNS {
 	h := hostDNS{resolv: r.ResolvConf(), links: map[int]netconf.LinkDNS{}}
 	h.writer = noManager
-	switch {
-	case h.resolv != nil:
+	if h.resolv != nil {
 		h.writer = h.resolv.Writer()
-	case len(r.Files) > 0: // it is there and cannot be read
-		h.writer = "unknown"
 	}
 	if r.Running(netconf.Resolved) != nil || h.writer == netconf.Resolved {
 		h.resolved = r.ResolvedConf()
@@ -78,6 +75,9 @@ func (h *hostDNS) resolvConf(to *registry.NetDnsResult) {
 	to.Options = append(to.Options, c.Options...)
 	to.Sortlist = c.Sortlist
 	to.Path, to.Target = registry.Some(c.Path), registry.NonZero(c.Target)
+	if c.Unreadable {
+		return
+	}
 	local := slices.ContainsFunc(c.Servers, func(s netconf.DNSServer) bool { return s.Address.IsLoopback() })
 	to.Stub = registry.Some(local)
 }

@@ -1,6 +1,7 @@
 package netops
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -221,10 +222,10 @@ func TestBrokenFiles(t *testing.T) {
 	n := netOf(t, ns, root)
 
 	config := mustCall(t, n, "net.config", object{})
-	errors := map[string]string{}
+	faultOf := map[string]string{}
 	for _, f := range objects(config["files"]) {
 		if f["error"] != nil {
-			errors[f["path"].(string)] = text(f["line"]) + " " + text(f["error"])
+			faultOf[f["path"].(string)] = text(f["line"]) + " " + text(f["error"])
 		}
 	}
 	for path, want := range map[string]string{
@@ -236,8 +237,8 @@ func TestBrokenFiles(t *testing.T) {
 		"/etc/network/interfaces":                  "3 unknown address family \"inet7\"",
 		"/etc/NetworkManager/system-connections/x": "1 section header",
 	} {
-		if !strings.HasPrefix(errors[path], want) {
-			t.Errorf("%s: %q, want %q", path, errors[path], want)
+		if !strings.HasPrefix(faultOf[path], want) {
+			t.Errorf("%s: %q, want %q", path, faultOf[path], want)
 		}
 	}
 	for name, method := range map[string]string{"eth6": "dhcp", "eth7": "dhcp", "eth9": "static", "eth0": "dhcp"} {
@@ -272,4 +273,52 @@ func put(t *testing.T, root string, files map[string]string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// unreadableRoot tells a child of TestUnreadableFiles where the host is.
+const unreadableRoot = "NETOPS_TEST_UNREADABLE"
+
+// TestUnreadableFiles: what the daemon may not read is said, and everything else still answered.
+func TestUnreadableFiles(t *testing.T) {
+	if root := os.Getenv(unreadableRoot); root != "" {
+		unreadable(t, netIn(t, root))
+		return
+	}
+	testhost.Root(t)
+	root := testhost.Tree(t, "debian12-networkmanager")
+	for name, mode := range map[string]os.FileMode{"": 0o755, "..": 0o755, unreadableWifi: 0, "run/NetworkManager/resolv.conf": 0, "var/lib/NetworkManager": 0} {
+		if err := os.Chmod(filepath.Join(root, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv(unreadableRoot, root)
+	testhost.AsNobody(t)
+}
+
+const unreadableWifi = "etc/NetworkManager/system-connections/uplink-wifi.nmconnection"
+
+func unreadable(t *testing.T, n *Net) {
+	config := mustCall(t, n, "net.config", object{})
+	wantMembers(t, "file", find(t, config["files"], "path", "/"+unreadableWifi), object{"error": "open: permission denied"})
+	find(t, config["managers"], "name", "NetworkManager")
+
+	lease := mustCall(t, n, "net.lease", object{})
+	wantMembers(t, "folder", find(t, lease["files"], "path", "/var/lib/NetworkManager"), object{"error": "open: permission denied"})
+	wantMembers(t, "dns", mustCall(t, n, "net.dns", object{}), object{"source": "NetworkManager", "nameservers": []any{}})
+	mustCall(t, n, "net.prefix", object{})
+}
+
+// TestLeaseOfNoInterface: a name that is not there, and an interface that nobody has.
+func TestLeaseOfNoInterface(t *testing.T) {
+	n := netOf(t, uplinkHost(t), t.TempDir())
+	_, err := call(t, n, "net.lease", object{"interface": "nobody"})
+	var notFound *registry.NotFoundError
+	if !errors.As(err, &notFound) || notFound.Resource != "interface" {
+		t.Errorf("%v, want not_found", err)
+	}
+	row := objects(mustCall(t, n, "net.lease", object{"interface": "eth0"})["interfaces"])[0]
+	wantMembers(t, "row", row, object{"manager": "none", "slaac": []any{}, "prefixes": []any{}, "dhcp4": nil, "dhcp6": nil})
+	dns := mustCall(t, n, "net.dns", object{})
+	wantMembers(t, "dns", dns, object{"source": "none", "nameservers": []any{}, "files": []any{}})
+	wantMembers(t, "config", mustCall(t, n, "net.config", object{}), object{"managers": []any{}, "files": []any{}, "command_line": nil})
 }

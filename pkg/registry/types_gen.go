@@ -2060,6 +2060,8 @@ type InterfaceBond struct {
 	AdActorSystem Opt[string] `json:"ad_actor_system,omitzero"`
 	// A port collects and distributes in one step.
 	CoupledControl Opt[bool] `json:"coupled_control,omitzero"`
+	// In mode 802.3ad ARP and neighbour discovery go out of every port.
+	BroadcastNeighbor Opt[bool] `json:"broadcast_neighbor,omitzero"`
 }
 
 // InterfaceBondPort: State of a port of a bond (IFLA_BOND_SLAVE_*).
@@ -2118,7 +2120,8 @@ type InterfaceConfig struct {
 	VlanID Opt[int64] `json:"vlan_id,omitzero"`
 	// What that stands on.
 	Parent Opt[string] `json:"parent,omitzero"`
-	// The settings behind this, in order of weight: the first of a name holds.
+	// The settings behind this: those of its manager first, those of a file that overrides another before that
+	// one's, those of one file in its order.
 	Facts []ConfigFact `json:"facts"`
 	// File that says that the manager has it.
 	ManagerSource Opt[string] `json:"manager_source,omitzero"`
@@ -2406,6 +2409,14 @@ type InterfaceVxlan struct {
 	Gpe Opt[bool] `json:"gpe,omitzero"`
 	// Packets to an end on this host go to its VXLAN interface without passing UDP.
 	LocalBypass Opt[bool] `json:"local_bypass,omitzero"`
+	// Remote checksum offload of what is sent.
+	RemcsumTx Opt[bool] `json:"remcsum_tx,omitzero"`
+	// And of what comes in.
+	RemcsumRx Opt[bool] `json:"remcsum_rx,omitzero"`
+	// Where the IPv6 flow label is from: fixed (flow_label), inherit (the inner packet).
+	LabelPolicy Opt[string] `json:"label_policy,omitzero"`
+	// Multicast to the remote end goes the way that the host routes multicast.
+	McRoute Opt[bool] `json:"mc_route,omitzero"`
 }
 
 // InternalData: Data of -32603.
