@@ -79,9 +79,17 @@ func TestOmission(t *testing.T) {
 // TestWithoutKernelFiles: a host without /proc or /sys is unsupported, and says what is missing.
 func TestWithoutKernelFiles(t *testing.T) {
 	v := newVol(t, Options{Root: t.TempDir()})
+	told := make(map[string]bool)
+	for _, m := range v.Unavailable() {
+		told[m.Method] = m.Missing.IsSet()
+	}
 	for method, params := range map[string]string{
-		"vol.list_disks": `{}`, "vol.list_mounts": `{}`, "vol.usage": `{"path":"/"}`,
+		"vol.list_disks": `{}`, "vol.list_mounts": `{}`, "vol.usage": `{"path":"/"}`, "vol.list_partitions": `{}`, "vol.list_filesystems": `{}`,
+		"vol.inventory": `{}`, "vol.feasible_topologies": `{}`, "vol.list_md_arrays": `{}`, "vol.list_free_space": `{"disk":"/dev/x"}`,
 	} {
+		if !told[method] {
+			t.Errorf("%s does not stand among what is unavailable", method)
+		}
 		_, err := try(t, v, method, params)
 		var unsupported *registry.UnsupportedError
 		if !errors.As(err, &unsupported) || unsupported.Reason != registry.UnsupportedReasonPlatform || !unsupported.Missing.IsSet() {

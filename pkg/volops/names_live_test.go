@@ -175,7 +175,8 @@ func TestUnavailable(t *testing.T) {
 	if list := missing(newVol(t, Options{Root: testhost.Tree(t, "virtio")})); list != nil {
 		t.Errorf("on a host with everything: %v", list)
 	}
-	want := []string{"vol.list_disks", "vol.list_mounts", "vol.usage"}
+	want := []string{"vol.feasible_topologies", "vol.inventory", "vol.list_disks", "vol.list_filesystems", "vol.list_free_space",
+		"vol.list_md_arrays", "vol.list_mounts", "vol.list_partitions", "vol.md_detail", "vol.usage"}
 	if list := missing(newVol(t, Options{Root: t.TempDir()})); !slices.Equal(list, want) {
 		t.Errorf("on a host with nothing: %v", list)
 	}

@@ -12,15 +12,28 @@ import (
 // not built, and those whose ground the host lacks.
 func (v *Vol) Unavailable() []registry.UnavailableMethod {
 	list := unbuilt(v)
-	if _, err := mount.Read(v.mountinfo()); err != nil {
-		list = append(list, withoutGround("vol.list_mounts", "/proc/self/mountinfo"), withoutGround("vol.usage", "/proc/self/mountinfo"))
-	}
+	_, noMounts := mount.Read(v.mountinfo())
 	s, err := blk.Open(v.root)
-	if errors.Is(err, blk.ErrNoSysfs) {
-		list = append(list, withoutGround("vol.list_disks", "/sys/block"))
-	}
 	if err == nil {
 		s.Close()
+	}
+	noDevices := errors.Is(err, blk.ErrNoSysfs)
+	for _, method := range []string{"vol.list_mounts", "vol.usage"} {
+		if noMounts != nil {
+			list = append(list, withoutGround(method, "/proc/self/mountinfo"))
+		}
+	}
+	// The holders of devices are mounts too; of arrays there may be none.
+	for _, method := range []string{
+		"vol.list_disks", "vol.list_partitions", "vol.list_filesystems", "vol.list_free_space", "vol.inventory", "vol.feasible_topologies",
+		"vol.list_md_arrays", "vol.md_detail",
+	} {
+		switch {
+		case noDevices:
+			list = append(list, withoutGround(method, "/sys/block"))
+		case noMounts != nil && method != "vol.list_md_arrays":
+			list = append(list, withoutGround(method, "/proc/self/mountinfo"))
+		}
 	}
 	return list
 }
