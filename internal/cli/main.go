@@ -78,6 +78,10 @@ func (s *session) command() *cobra.Command {
 	for i := range verbs {
 		s.addVerb(root, &verbs[i])
 	}
+	child(root, "net", "").AddCommand(s.pictureCommand("Draw the interfaces as a tree.",
+		"Ports hang from their bridge or bond, VLANs from their parent, addresses from what bears them.", s.netTree))
+	child(root, "vol", "").AddCommand(s.pictureCommand("Draw the storage as a tree.",
+		"Disks with partitions, what stands on them, how full that is and where it is mounted; arrays, subvolumes, swap.", s.volTree))
 	root.AddCommand(s.toolCommands()...)
 	root.SetOut(s.out)
 	root.SetErr(s.errs)

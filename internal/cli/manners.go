@@ -1,35 +1,70 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
+// lookTime bounds what is asked of a server on the side, for a question or a completion.
+const lookTime = 5 * time.Second
+
 // addManners gives a verb the flags that do not go to the server.
 func (s *session) addManners(c *cobra.Command, v *verb, call *call) {
-	if v.effect == "destroy" {
-		c.Flags().BoolVar(&call.yes, "yes", false, "do not ask: destroy what the call names")
+	flags := c.Flags()
+	switch {
+	case v.effect == "destroy":
+		flags.BoolVar(&call.yes, "yes", false, "do not ask: destroy what the call names")
+	case v.effect == "read" && v.right != "none":
+		flags.StringVar(&call.watch, "watch", "", "call again and again, every TIME, until interrupted")
+		f := flags.Lookup("watch")
+		f.NoOptDefVal = "2s"
+	}
+	if waits[v.method] != nil {
+		flags.BoolVar(&call.wait, "wait", false, "stay until it has ended, and show how far it is")
 	}
 }
 
+// watch runs a call again and again. On a terminal each result takes the place of the one before; elsewhere
+// they follow each other.
 func (s *session) watch(ctx context.Context, every string, run func(context.Context, io.Writer) error) error {
-	return nil
+	period, err := time.ParseDuration(every)
+	if err != nil || period < 100*time.Millisecond {
+		return &usageError{Name, "--watch: " + quoted(every) + " is not a time of 100ms or more, as in --watch=2s"}
+	}
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	for {
+		if err := s.frame(ctx, run); err != nil {
+			if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+				return nil // interrupting is how one stops watching
+			}
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
-func (s *session) callAndWait(ctx context.Context, nodes *nodes, call *call) error { return nil }
-func (s *session) fanOut(ctx context.Context, out io.Writer, nodes *nodes, v *verb, params []byte) error {
-	return nil
-}
-func (s *session) confirm(ctx context.Context, nodes *nodes, call *call) error { return nil }
 
-type nodeErrors struct{ worst int }
-
-func (e *nodeErrors) Error() string { return "" }
-func (s *session) completeArgs(call *call) cobra.CompletionFunc {
-	return nil
-}
-func (s *session) addCompletions(c *cobra.Command, call *call) {}
-func completeMethods(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return nil, 0
+// frame shows one result. On a terminal it is put together first, so that nothing flickers.
+func (s *session) frame(ctx context.Context, run func(context.Context, io.Writer) error) error {
+	if !isTerminal(s.out) {
+		return run(ctx, s.out)
+	}
+	var frame bytes.Buffer
+	if err := run(ctx, &frame); err != nil {
+		return err
+	}
+	// Home, then each line with what the old one had behind its end, then the lines below (ECMA-48 CUP, EL, ED).
+	text := bytes.ReplaceAll(frame.Bytes(), []byte("\n"), []byte("\x1b[K\n"))
+	_, err := fmt.Fprintf(s.out, "\x1b[H%s\x1b[J", text)
+	return err
 }
