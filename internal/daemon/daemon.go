@@ -92,10 +92,10 @@ func open(p Program, f *flags, c config.Config, log *logger, started time.Time) 
 	if err := d.openServer(backend, log); err != nil {
 		return d, err
 	}
-	if err := d.openSockets(); err != nil {
+	if err := d.openTLS(folder.path); err != nil {
 		return d, err
 	}
-	if err := d.openTLS(folder.path); err != nil {
+	if err := d.openSockets(); err != nil {
 		return d, err
 	}
 	ready := d.log.Info().Str("version", Version()).Int("pid", os.Getpid()).Str("state_dir", folder.path)

@@ -1,0 +1,315 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// freeAddress is an address of the loopback that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// selfSigned is a client's certificate of its own making, good from an hour before at to an hour after.
+func selfSigned(t *testing.T, k ed25519.PrivateKey, at time.Time) tls.Certificate {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: at.Add(-time.Hour), NotAfter: at.Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k}
+}
+
+// elsewhere counts the callers from elsewhere: each has an address of its own, so that what is counted by address
+// is counted for it alone.
+var elsewhere atomic.Uint32
+
+func dialTLS(address string, c *tls.Config) (*tls.Conn, error) {
+	n := elsewhere.Add(1)
+	from := &net.TCPAddr{IP: net.IPv4(127, 1, byte(n>>8), byte(n))}
+	c.InsecureSkipVerify = true
+	conn, err := tls.DialWithDialer(&net.Dialer{LocalAddr: from, Timeout: 10 * time.Second}, "tcp", address, c)
+	if err != nil {
+		return nil, err
+	}
+	return conn, conn.SetDeadline(time.Now().Add(20 * time.Second))
+}
+
+// clientTLS is an HTTP client from elsewhere.
+func clientTLS(address string, certificates ...tls.Certificate) *http.Client {
+	transport := &http.Transport{DisableCompression: true}
+	n := elsewhere.Add(1)
+	from := &net.TCPAddr{IP: net.IPv4(127, 1, byte(n>>8), byte(n))}
+	transport.DialContext = (&net.Dialer{LocalAddr: from, Timeout: 10 * time.Second}).DialContext
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true, Certificates: certificates}
+	return &http.Client{Transport: transport, Timeout: time.Minute}
+}
+
+// visitor is a caller from elsewhere: what it presents in the handshake and in each request, and what it may do.
+type visitor struct {
+	caller
+	certificate []tls.Certificate
+}
+
+// visitors are the callers of the local matrix that present something, and those with certificates.
+func visitors(t *testing.T, k keys) []visitor {
+	all := []visitor{{caller: caller{name: "anonymous", grant: nothing}}}
+	for _, c := range identities(t, k) {
+		if c.header == nil || c.hostOnly {
+			continue
+		}
+		all = append(all, visitor{caller: c})
+	}
+	certificate := func(key, name string, g grant, header func([]byte) http.Header) {
+		all = append(all, visitor{caller{name: name, grant: g, header: header}, []tls.Certificate{selfSigned(t, k[key], time.Now())}})
+	}
+	fixed := func(name, value string) func([]byte) http.Header {
+		return func([]byte) http.Header { return http.Header{name: {value}} }
+	}
+	certificate("admin", "certificate of the admin", admin, nil)
+	certificate("write", "certificate of the writer", netWriter, nil)
+	certificate("read", "certificate of the reader", reader, nil)
+	certificate("stranger", "certificate of a key that the ACL does not name", nothing, nil)
+	certificate("admin", "certificate of a relay", nothing, fixed("Forwarded", "for=203.0.113.9"))
+	certificate("read", "certificate and a claim to another key", nil, fixed("X-Public-Key", k.hex("admin")))
+	certificate("read", "certificate and the claim to its key", reader, fixed("X-Public-Key", k.hex("read")))
+	certificate("admin", "certificate and a token", nil, fixed("Authorization", "Bearer "+goodToken))
+	certificate("read", "certificate and another's signature", nil, func(b []byte) http.Header { return signed(t, k["admin"], b, time.Now()) })
+	all = append(all,
+		visitor{caller: caller{name: "signed by a key that the ACL does not name", grant: nothing, header: func(b []byte) http.Header { return signed(t, k["stranger"], b, time.Now()) }}},
+		visitor{caller: caller{name: "claimed key", header: fixed("X-Public-Key", k.hex("admin"))}},
+	)
+	return all
+}
+
+// TestACLMatrixFromElsewhere is TestACLMatrix over TLS. Each visitor asks all methods in one batch, because the
+// refusal of what it presents is held back for half a second each time.
+func TestACLMatrixFromElsewhere(t *testing.T) {
+	k := newKeys(t, "admin", "write", "read", "stranger")
+	address := freeAddress(t)
+	startServer(t, "--acl", writeACL(t, k), "--listen", address)
+	time.Sleep(5500 * time.Millisecond) // signatures older than the start + 5 s are refused
+	var batch [][]byte
+	for _, m := range registry.All() {
+		batch = append(batch, body(m.Name, `{"no_such_param":1}`))
+	}
+	request := fmt.Appendf(nil, "[%s]", bytes.Join(batch, []byte(",")))
+	all := visitors(t, k)
+	for _, v := range all {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			hc := clientTLS(address, v.certificate...)
+			defer hc.CloseIdleConnections()
+			header := http.Header{}
+			if v.header != nil {
+				header = v.header(request)
+			}
+			answers := postBatch(t, hc, address, header, request)
+			if v.replay {
+				answers = postBatch(t, hc, address, header, request)
+			}
+			for i, m := range registry.All() {
+				if got, want := outcome(&answers[i]), v.want(m); got != want {
+					t.Errorf("%s: %s, want %s", m.Name, got, want)
+				}
+			}
+		})
+	}
+	t.Logf("%d methods x %d visitors = %d calls", len(registry.All()), len(all), len(registry.All())*len(all))
+}
+
+func postBatch(t *testing.T, hc *http.Client, address string, header http.Header, request []byte) []answer {
+	t.Helper()
+	req, err := http.NewRequest("POST", "https://"+address+"/rpc", bytes.NewReader(request))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = header.Clone()
+	req.Header.Set("Content-Type", "application/json")
+	res, err := hc.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s, %v", res.Status, err)
+	}
+	var answers []answer
+	if err := json.Unmarshal(raw, &answers); err != nil || len(answers) != len(registry.All()) {
+		t.Fatalf("%d answers, %v: %.300s", len(answers), err, raw)
+	}
+	return answers
+}
+
+// TestAttacksOnHandshake: who does not fit never gets to send a request.
+func TestAttacksOnHandshake(t *testing.T) {
+	k := newKeys(t, "admin", "write", "read", "authority")
+	address, withCA := freeAddress(t), freeAddress(t)
+	rules := writeACL(t, k)
+	startServer(t, "--acl", rules, "--listen", address)
+	authority := selfSigned(t, k["authority"], time.Now())
+	startServer(t, "--acl", rules, "--listen", withCA, "--tls-client-ca", writePEM(t, authority))
+	now := time.Now()
+	weak := weakCertificate(t)
+	cases := []struct {
+		name    string
+		address string
+		config  *tls.Config
+	}{
+		{"TLS 1.2", address, &tls.Config{MaxVersion: tls.VersionTLS12}},
+		{"TLS 1.0 and 1.1", address, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}},
+		{"HTTP/2 alone", address, &tls.Config{NextProtos: []string{"h2"}}},
+		{"certificate that has ended", address, &tls.Config{Certificates: []tls.Certificate{selfSigned(t, k["admin"], now.Add(-2*time.Hour))}}},
+		{"certificate that has not begun", address, &tls.Config{Certificates: []tls.Certificate{selfSigned(t, k["admin"], now.Add(2*time.Hour))}}},
+		{"certificate with another kind of key", address, &tls.Config{Certificates: []tls.Certificate{weak}}},
+		{"certificate of another's key", address, &tls.Config{Certificates: []tls.Certificate{{Certificate: selfSigned(t, k["admin"], now).Certificate, PrivateKey: k["read"]}}}},
+		{"issuer that is not the one", withCA, &tls.Config{Certificates: []tls.Certificate{selfSigned(t, k["admin"], now)}}},
+	}
+	for _, test := range cases {
+		t.Run(test.name, func(t *testing.T) {
+			conn, err := dialTLS(test.address, test.config)
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			io.WriteString(conn, rawRequest("", `{"jsonrpc":"2.0","id":1,"method":"rpc.health"}`)) // in TLS 1.3 the client is done first
+			if b, err := io.ReadAll(conn); err == nil || len(b) > 0 {
+				t.Errorf("answered %q, %v", b, err)
+			}
+		})
+	}
+	t.Logf("%d attacks", len(cases))
+}
+
+// rawRequest is a POST of a body with headers, lines with their ends.
+func rawRequest(headers, body string) string {
+	return fmt.Sprintf("POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s", len(body), headers, body)
+}
+
+// smuggled is what an attacker would have taken for a request of its own.
+const smuggled = "POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 47\r\n\r\n" + `{"jsonrpc":"2.0","id":666,"method":"rpc.health"}`
+
+// TestAttacksOnRequests: each is sent as it stands over TLS. want is how the answer begins; nothing may follow it
+// that answers what was smuggled in.
+func TestAttacksOnRequests(t *testing.T) {
+	k := newKeys(t, "admin", "write", "read")
+	address := freeAddress(t)
+	startServer(t, "--acl", writeACL(t, k), "--listen", address)
+	health := `{"jsonrpc":"2.0","id":1,"method":"rpc.health"}`
+	status := func(code int) string { return fmt.Sprintf("HTTP/1.1 %d ", code) }
+	head := func(lines ...string) string {
+		return "POST /rpc HTTP/1.1\r\nHost: x\r\n" + strings.Join(lines, "\r\n") + "\r\n\r\n"
+	}
+	call := func(method string) string {
+		name, _ := json.Marshal(method)
+		return rawRequest("", fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%s}`, name))
+	}
+	get := func(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" }
+	post := func(path string) string {
+		return strings.Replace(rawRequest("Connection: close\r\n", health), "/rpc", path, 1)
+	}
+	cases := []struct{ name, send, want string }{
+		{"CL and TE", head("Content-Length: 4", "Transfer-Encoding: chunked") + "0\r\n\r\n" + smuggled, status(411)},
+		{"TE and CL", head("Transfer-Encoding: chunked", "Content-Length: 5") + "0\r\n\r\n" + smuggled, status(411)},
+		{"TE alone", head("Transfer-Encoding: chunked") + "0\r\n\r\n" + smuggled, status(411)},
+		{"TE that is misspelt", head("Transfer-Encoding: xchunked") + smuggled, status(411)},
+		{"TE twice", head("Transfer-Encoding: chunked", "Transfer-Encoding: identity") + smuggled, status(411)},
+		{"blank before the colon", head("Transfer-Encoding : chunked", "Content-Length: 4") + smuggled, status(400)},
+		{"two lengths", head("Content-Length: 4", "Content-Length: 5") + smuggled, status(400)},
+		{"two lengths in one", head("Content-Length: 4, 5") + smuggled, status(400)},
+		{"a length with a sign", head("Content-Length: +4") + smuggled, status(400)},
+		{"a negative length", head("Content-Length: -1") + smuggled, status(400)},
+		{"a length in hexadecimal", head("Content-Length: 0x4") + smuggled, status(400)},
+		{"folded header", rawRequest("X-A: b\r\n Transfer-Encoding: chunked\r\n", smuggled), `"code":-32700`}, // one request, the fold is X-A's
+		{"NUL in a header", head("X-A: \x00") + smuggled, status(400)},
+		{"CR in a header", head("X-A: a\rContent-Length: 4") + smuggled, status(400)},
+		{"absolute form", "POST http://x/rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", status(400)},
+		{"CONNECT", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", status(400)},
+		{"no host", "POST /rpc HTTP/1.1\r\nContent-Length: 0\r\n\r\n", status(400)},
+		{"two hosts", "POST /rpc HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: 0\r\n\r\n", status(400)},
+		{"HTTP/1.0", "POST /rpc HTTP/1.0\r\nContent-Length: 0\r\n\r\n", "HTTP/1.0 505 "},
+		{"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", status(505)},
+		{"upgrade to HTTP/2", rawRequest("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n", health), status(200)}, // answered as HTTP/1.1
+		{"header bomb", head("X-A: "+strings.Repeat("a", 64<<10), "Content-Length: 0"), status(431)},
+		{"many headers", head(strings.Repeat("X-A: a\r\n", 8<<10) + "Content-Length: 0"), status(431)},
+		{"body bomb", head("Content-Length: 1099511627776"), status(413)},
+		{"a stranger's large body", head("Content-Length: 65537"), status(413)},
+		{"gzip bomb", head("Content-Encoding: gzip", "Content-Length: 4") + "\x1f\x8b\x08\x00", status(400)},
+		{"browser", rawRequest("Origin: https://example.org\r\n", health), status(403)},
+		{"browser that hides", rawRequest("Sec-Fetch-Site: cross-site\r\n", health), status(403)},
+		{"form", rawRequest("Content-Type: application/x-www-form-urlencoded\r\n", health), status(415)},
+		{"text", rawRequest("Content-Type: text/plain\r\n", health), status(415)},
+		{"nesting", rawRequest("Connection: close\r\n", strings.Repeat("[", 60000)), `"code":-32600`},
+		{"nested batches", rawRequest("Connection: close\r\n", strings.Repeat("[", 100)+strings.Repeat("]", 100)), `"code":-32600`},
+		{"batch of too many", rawRequest("Connection: close\r\n", "["+strings.Repeat("1,", 20000)+"1]"), `"code":-32600`},
+		{"method in capitals", call("RPC.HEALTH"), `"code":-32601`},
+		{"method with a dot behind", call("rpc.health."), `"code":-32601`},
+		{"method with a dot before", call(".rpc.health"), `"code":-32601`},
+		{"method with two dots", call("rpc..health"), `"code":-32601`},
+		{"method with a blank", call("rpc.health "), `"code":-32601`},
+		{"method with NUL", call("rpc.health\x00"), `"code":-32601`},
+		{"method with another's letters", call("rpc.he\u0430lth"), `"code":-32601`},
+		{"method of an upstream", call("mosnet.status"), `"code":-32601`},
+		{"member in capitals", rawRequest("", `{"jsonrpc":"2.0","id":1,"Method":"rpc.health"}`), `"code":-32600`},
+		{"member twice", rawRequest("", `{"jsonrpc":"2.0","id":1,"method":"net.status","method":"rpc.health"}`), `"code":-32600`},
+		{"member twice, escaped", rawRequest("", `{"jsonrpc":"2.0","id":1,"method":"net.status","\u006dethod":"rpc.health"}`), `"code":-32600`},
+		{"path upwards", post("/rpc/../rpc"), status(404)},
+		{"path twice", post("//rpc"), status(404)},
+		{"path in capitals", post("/RPC"), status(404)},
+		{"path escaped", post("/%72pc"), status(404)},
+		{"path with a slash behind", post("/rpc/"), status(404)},
+		{"metrics by a stranger", get("/metrics"), status(403)},
+		{"profiles", get("/debug/pprof/"), status(404)},
+		{"GET of a call", get("/rpc"), status(405)},
+		{"forged key", rawRequest("X-Public-Key: "+k.hex("admin")+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"no_proof"`},
+		{"forged origin", rawRequest("X-Forwarded-For: 127.0.0.1\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"kind":"permission_denied"`},
+		{"two tokens", rawRequest("Authorization: Bearer "+goodToken+"\r\nAuthorization: Bearer "+goodToken+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"invalid"`},
+		{"a key that is everybody's", rawRequest("X-Public-Key: "+strings.Repeat("0", 64)+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"invalid"`},
+	}
+	for _, test := range cases {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := dialTLS(address, new(tls.Config))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			go func() {
+				io.WriteString(conn, test.send)
+				conn.CloseWrite()
+			}()
+			b, _ := io.ReadAll(conn) // the end may be a reset: what was sent has not all been read
+			got := string(b)
+			if strings.HasPrefix(test.want, "HTTP/") && !strings.HasPrefix(got, test.want) || !strings.Contains(got, test.want) {
+				t.Errorf("answered %.300q, want %q", got, test.want)
+			}
+			if n := strings.Count(got, "HTTP/1."); n != 1 || strings.Contains(got, "666") {
+				t.Errorf("%d answers: %.300q", n, got)
+			}
+		})
+	}
+	t.Logf("%d attacks", len(cases))
+}
