@@ -193,6 +193,9 @@ func (l *mountList) fill(i int) {
 		l.row.Label = registry.NonZero(d.tags.label)
 		l.row.Partuuid = registry.NonZero(d.partUUID)
 		l.row.Partlabel = registry.NonZero(d.partLabel)
+		if spec, ok := l.v.registeredMount(m, d); ok {
+			l.row.Managed, l.row.Persistent = true, registry.Some(spec.Persistent)
+		}
 	}
 }
 

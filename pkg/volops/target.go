@@ -58,18 +58,23 @@ func (v *Vol) pin(ctx context.Context, d *devices, name string) (*target, error)
 	if len(list) > 1 {
 		return nil, fmt.Errorf("resolve %s: %d devices", name, len(list))
 	}
+	return v.pinNumber(ctx, d, name, list[0])
+}
+
+// pinNumber holds the device with a number, for which a call has a name.
+func (v *Vol) pinNumber(ctx context.Context, d *devices, name string, n blk.Number) (*target, error) {
 	s, err := d.sysfs()
 	if err != nil {
 		return nil, err
 	}
-	disk, partition, err := s.Owner(list[0])
+	disk, partition, err := s.Owner(n)
 	if isGone(err) {
 		return nil, noDevice(name)
 	}
 	if err != nil {
 		return nil, err
 	}
-	t := &target{v: v, asked: name, number: list[0], name: cmp.Or(partition, disk), whole: disk}
+	t := &target{v: v, asked: name, number: n, name: cmp.Or(partition, disk), whole: disk}
 	t.pin, err = hang.Do(ctx, v.calls, t.number, func() (*os.File, error) {
 		return blk.OpenNode(v.root+t.path(), t.number, unix.O_RDONLY)
 	})

@@ -31,6 +31,8 @@ type Options struct {
 	State *state.Store
 	// StateDir is the folder of State: the disks under it are not written to.
 	StateDir string
+	// AllowPrivateMounts lets vol.mount mount in a mount namespace other than that of process 1.
+	AllowPrivateMounts bool
 }
 
 // Vol implements the vol.* methods. It is safe for concurrent use.
@@ -44,6 +46,9 @@ type Vol struct {
 	stateDir string
 	turns    turns
 	run      runner
+
+	mountSpecs   *state.Registry[mountSpec] // the registry of mounts, by target; nil without state
+	allowPrivate bool
 }
 
 var _ registry.VolServer = (*Vol)(nil)
@@ -53,11 +58,14 @@ func New(o Options) (*Vol, error) {
 	if o.Root != "" && !filepath.IsAbs(o.Root) {
 		return nil, fmt.Errorf("root %q: not an absolute path", o.Root)
 	}
-	v := &Vol{root: filepath.Clean("/" + o.Root), calls: hang.New[blk.Number](hang.DefaultLimits()), state: o.State, stateDir: o.StateDir, run: hostexec.RunWith}
+	v := &Vol{root: filepath.Clean("/" + o.Root), calls: hang.New[blk.Number](hang.DefaultLimits()), state: o.State, stateDir: o.StateDir, run: hostexec.RunWith, allowPrivate: o.AllowPrivateMounts}
 	if v.root == "/" {
 		v.root = ""
 	}
 	v.mounts = mount.NewCache(v.mountinfo())
+	if o.State != nil {
+		v.mountSpecs = state.Register[mountSpec](o.State, "mounts")
+	}
 	return v, nil
 }
 

@@ -1,0 +1,385 @@
+package volops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/btrfs"
+	"github.com/geomind/my_os_server/internal/fault"
+	"github.com/geomind/my_os_server/internal/hang"
+	"github.com/geomind/my_os_server/internal/mount"
+	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// mountSpec is a mount as the registry keeps it, under its target.
+type mountSpec struct {
+	Type       string   `json:"type"`
+	Options    []string `json:"options"`
+	Subvolume  string   `json:"subvolume,omitempty"`
+	UUID       string   `json:"uuid,omitempty"`     // of the filesystem
+	PartUUID   string   `json:"partuuid,omitempty"` // of the partition under it
+	WWN        string   `json:"wwn,omitempty"`      // of the disk, where there is no partition
+	Persistent bool     `json:"persistent"`
+	Folders    int      `json:"folders,omitempty"` // how many folders at the end of the target were made for it
+}
+
+// registeredMount finds what the registry has of a mount on a device; false where what is mounted is another
+// filesystem than what is registered there.
+func (v *Vol) registeredMount(m *mount.Mount, on *device) (mountSpec, bool) {
+	if v.mountSpecs == nil || on == nil {
+		return mountSpec{}, false
+	}
+	spec, ok := v.mountSpecs.Get(m.Target)
+	return spec, ok && spec.Type == m.FSType && (spec.UUID == "" || spec.UUID == on.tags.uuid)
+}
+
+// Mount answers vol.mount.
+func (v *Vol) Mount(ctx context.Context, p *registry.VolMountParams) (*registry.VolMountResult, error) {
+	if err := v.mayMount(); err != nil {
+		return nil, err
+	}
+	h, err := v.mountSource(ctx, p)
+	if err != nil {
+		return nil, notApplied(err)
+	}
+	defer h.close()
+	m := &mounting{v: v, source: h.targets[0], params: p}
+	if err := m.prepare(ctx); err != nil {
+		return nil, notApplied(err)
+	}
+	defer m.point.close()
+	release, err := v.state.Lock(ctx, state.Exclusive("mount"+m.point.path))
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	created, err := m.run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	row, err := v.mountRow(ctx, m.point.path)
+	if err != nil {
+		return nil, err
+	}
+	return &registry.VolMountResult{Created: created, Mount: *row, FolderCreated: created && m.point.made > 0}, nil
+}
+
+// mayMount refuses to mount where nobody but us would see it.
+func (v *Vol) mayMount() error {
+	if v.state == nil || v.mountSpecs == nil {
+		return errors.New("mount: there is no state folder to record it in")
+	}
+	own, err := os.Readlink(v.root + "/proc/self/ns/mnt")
+	if err != nil {
+		return err
+	}
+	first, err := os.Readlink(v.root + "/proc/1/ns/mnt")
+	if v.allowPrivate || err == nil && own == first {
+		return nil
+	}
+	return &registry.UnsupportedError{
+		UnsupportedData: registry.UnsupportedData{Reason: registry.UnsupportedReasonPlatform, Missing: registry.Some("the mount namespace of process 1")},
+		Message:         "the daemon lives in a mount namespace of its own, where nobody would see the mount; run it with --allow-private-mounts if that is meant",
+	}
+}
+
+// mountSource pins the device that is to be mounted, one of several where the name fits a btrfs.
+func (v *Vol) mountSource(ctx context.Context, p *registry.VolMountParams) (*held, error) {
+	allowed, cancel := newAllowance(ctx)
+	defer cancel()
+	d := v.devices(allowed)
+	defer d.close()
+	list, err := d.resolveOne(p.Source)
+	if err != nil {
+		return nil, err
+	}
+	t, err := v.pinNumber(ctx, d, p.Source, list[0])
+	if err != nil {
+		return nil, err
+	}
+	h := &held{targets: []*target{t}}
+	if err := errors.Join(t.look(ctx), t.expected(p.Expect)); err != nil {
+		h.close()
+		return nil, errors.Join(err)
+	}
+	return h, nil
+}
+
+// mounting mounts one filesystem.
+type mounting struct {
+	v       *Vol
+	source  *target
+	params  *registry.VolMountParams
+	fstype  string
+	options *mountOptions
+	point   *mountPoint
+}
+
+// prepare checks what is asked for against what stands on the device, and opens the mount point.
+func (m *mounting) prepare(ctx context.Context) (err error) {
+	if m.fstype, err = m.chooseType(); err != nil {
+		return err
+	}
+	if m.options, err = parseMountOptions(ctx, m.fstype, m.params.Options); err != nil {
+		return err
+	}
+	if subvolume, given := m.params.Subvolume.Get(); given {
+		option, err := parseSubvolume(m.fstype, subvolume)
+		if err != nil {
+			return err
+		}
+		m.options.super = append(m.options.super, option)
+	}
+	on, err := m.v.containing(m.params.Target)
+	if err != nil {
+		return err
+	}
+	m.point, err = hang.Do(ctx, m.v.calls, number(on), func() (*mountPoint, error) { return m.v.openMountPoint(m.params.Target) })
+	return waiting(err, "the filesystem at "+on.Target)
+}
+
+// chooseType is the driver for what the superblock says. ext4's mounts its forerunners.
+func (m *mounting) chooseType() (string, error) {
+	s := m.source.contents.Signature
+	if s == nil {
+		return "", &registry.NotFoundError{
+			NotFoundData: registry.NotFoundData{Resource: "filesystem", ID: m.source.path()},
+			Message:      fmt.Sprintf("there is no filesystem on %s", m.source.path()),
+		}
+	}
+	found := s.Type
+	if found == "ext2" || found == "ext3" {
+		found = "ext4"
+	}
+	asked, given := m.params.Type.Get()
+	if given && string(asked) != found || typeOptions[found] == nil {
+		return "", refused("type", "", fmt.Sprintf("%s bears %s, which is not mounted as %s", m.source.path(), s.Type, orElse(string(asked), "a filesystem")))
+	}
+	if m.source.contents.Ambivalent {
+		return "", refused("type", "", m.source.path()+" bears the marks of several formats, so that it is uncertain what it holds")
+	}
+	return found, nil
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// run mounts; false where it is mounted already.
+func (m *mounting) run(ctx context.Context) (bool, error) {
+	stands, err := m.standing(ctx)
+	if err != nil || stands {
+		m.point.unmake()
+		return false, err
+	}
+	m.v.scanMembers(ctx, m.source)
+	spec := m.spec()
+	w, err := m.v.state.Begin(ctx, state.Intent{Method: "vol.mount", Changes: []state.Change{m.v.mountSpecs.Put(m.point.path, spec)}})
+	if err != nil {
+		m.point.unmake()
+		return false, notApplied(err)
+	}
+	fault.Point("mount")
+	if err := m.apply(ctx); err != nil {
+		m.point.unmake()
+		return false, errors.Join(mountError(err, m.fstype), w.Undone(err))
+	}
+	fault.Point("mounted")
+	return true, w.Done()
+}
+
+// spec is what the registry is to keep.
+func (m *mounting) spec() mountSpec {
+	s := mountSpec{
+		Type: m.fstype, Options: m.params.Options, Subvolume: m.params.Subvolume.Or(""), UUID: m.source.contents.Signature.UUID,
+		Persistent: m.params.Persistent.Or(true), Folders: m.point.made,
+	}
+	if s.Options == nil {
+		s.Options = []string{}
+	}
+	if m.source.entry != nil {
+		s.PartUUID = m.source.entry.UUID
+	} else {
+		s.WWN = m.source.disk.WWN
+	}
+	return s
+}
+
+// apply makes the mount and puts it in its place. It waits for the device no longer than the call may; a mount
+// that comes about after that is never attached, and gone.
+func (m *mounting) apply(ctx context.Context) error {
+	made, err := hang.Do(ctx, m.v.calls, m.source.number, func() (*os.File, error) {
+		return mount.New(m.fstype, m.v.root+m.source.path(), m.options.super, m.options.attributes)
+	})
+	if err != nil {
+		return waiting(err, m.source.path())
+	}
+	defer made.Close()
+	if err := mount.Attach(made, m.point.folder); err != nil {
+		return err
+	}
+	return m.attached(made)
+}
+
+// attached takes a mount away again whose mount point was renamed since it was opened: it would be registered
+// under a path where it is not.
+func (m *mounting) attached(made *os.File) error {
+	link := fmt.Sprintf("/proc/self/fd/%d", made.Fd())
+	if path, err := os.Readlink(link); err != nil || path == m.point.path {
+		return err
+	}
+	if err := unix.Unmount(link, unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("take the mount off a folder that was renamed: %w", err)
+	}
+	return &registry.ConflictError{
+		ConflictData: registry.ConflictData{Resource: "path", ID: m.point.path},
+		Message:      fmt.Sprintf("%s was renamed meanwhile; nothing is mounted", m.point.path),
+	}
+}
+
+// standing tells whether the same is mounted there already. Anything else there is a conflict.
+func (m *mounting) standing(ctx context.Context) (bool, error) {
+	table, err := m.v.freshTable()
+	if err != nil {
+		return false, err
+	}
+	there := topmost(table, m.point.path)
+	if there == nil {
+		return false, nil
+	}
+	allowed, cancel := newAllowance(ctx)
+	defer cancel()
+	d := m.v.devices(allowed)
+	defer d.close()
+	var differences []registry.Difference
+	differ := func(field, existing, asked string) {
+		differences = append(differences, registry.Difference{Field: field, Existing: existing, Asked: asked})
+	}
+	if !slices.Contains(d.standsOn(there), m.source.number) {
+		differ("source", there.Source, m.source.path())
+	}
+	if subvolume, given := m.params.Subvolume.Get(); given && !showsSubvolume(there, subvolume) {
+		differ("subvolume", there.Root, subvolume)
+	}
+	if m.params.Options != nil && !m.sameOptions(there) {
+		differ("options", strings.Join(slices.Collect(there.Options()), ",")+","+strings.Join(slices.Collect(there.SuperOptions()), ","), strings.Join(m.params.Options, ","))
+	}
+	if len(differences) == 0 {
+		return true, nil
+	}
+	return false, &registry.ConflictError{
+		ConflictData: registry.ConflictData{Resource: "mount", ID: m.point.path, Differences: differences, Managed: registry.Some(m.v.mountSpecs.Has(m.point.path))},
+		Message:      fmt.Sprintf("something else is mounted at %s", m.point.path),
+	}
+}
+
+// topmost is the mount at a target that a path to it leads to.
+func topmost(table *mount.Table, target string) *mount.Mount {
+	if m := table.Containing(target); m != nil && m.Target == target {
+		return m
+	}
+	return nil
+}
+
+func showsSubvolume(m *mount.Mount, subvolume string) bool {
+	if strings.HasPrefix(subvolume, "subvolid=") {
+		return slices.Contains(slices.Collect(m.SuperOptions()), subvolume)
+	}
+	return m.Root == "/"+strings.Trim(subvolume, "/")
+}
+
+// sameOptions tells whether a mount has the options that were asked for: those that it was made with, or those
+// that it shows.
+func (m *mounting) sameOptions(there *mount.Mount) bool {
+	if spec, ok := m.v.mountSpecs.Get(m.point.path); ok {
+		asked, kept := slices.Clone(m.params.Options), slices.Clone(spec.Options)
+		slices.Sort(asked)
+		slices.Sort(kept)
+		return slices.Equal(slices.Compact(asked), slices.Compact(kept))
+	}
+	shown := slices.Concat(slices.Collect(there.Options()), slices.Collect(there.SuperOptions()))
+	return !slices.ContainsFunc(m.params.Options, func(o string) bool { return !slices.Contains(shown, o) })
+}
+
+// scanMembers tells the kernel of the other devices of a btrfs with several, which it mounts only from what it
+// was told of. Those that cannot be read are missing then, which the mount reports.
+func (v *Vol) scanMembers(ctx context.Context, t *target) {
+	s := t.contents.Signature
+	if s.Type != "btrfs" || s.Devices < 2 {
+		return
+	}
+	l, err := v.scanDisks(ctx, "")
+	if err != nil {
+		return
+	}
+	defer l.close()
+	f := &filesystemList{diskScan: l}
+	if l.each(ctx, f.takeDisk) != nil {
+		return
+	}
+	for _, e := range f.found {
+		if e.signature == nil || e.signature.UUID != s.UUID {
+			continue
+		}
+		for _, member := range e.members {
+			_, _ = hang.Do(ctx, v.calls, member.number, func() (struct{}, error) {
+				return struct{}{}, btrfs.ScanDevice(v.root+"/dev/btrfs-control", v.root+nodePath(member.name))
+			})
+		}
+	}
+}
+
+// mountError turns what the kernel has against a mount into the answer.
+func mountError(err error, fstype string) error {
+	var e *mount.Error
+	if !errors.As(err, &e) {
+		return appliedAs(err, registry.AppliedNo)
+	}
+	switch {
+	case e.Op == "fsopen" && errors.Is(e.Err, unix.ENODEV):
+		return &registry.UnsupportedError{
+			UnsupportedData: registry.UnsupportedData{Reason: registry.UnsupportedReasonKernel, Missing: registry.Some(fstype)},
+			Message:         fmt.Sprintf("this kernel has no %s", fstype),
+		}
+	case errors.Is(e.Err, unix.EPERM) && !capable(unix.CAP_SYS_ADMIN):
+		return &lacking{err, "CAP_SYS_ADMIN"}
+	}
+	var errno unix.Errno
+	errors.As(e.Err, &errno)
+	return &registry.OSError{
+		OsErrorData: registry.OsErrorData{Op: e.Op + " " + fstype, Errno: errnoName(errno), Text: registry.NonZero(strings.Join(e.Log, "\n")), Applied: registry.Some(registry.AppliedNo)},
+		Message:     e.Error(),
+	}
+}
+
+// mountRow is the row of what is mounted at a target.
+func (v *Vol) mountRow(ctx context.Context, target string) (*registry.Mount, error) {
+	table, err := v.freshTable()
+	if err != nil {
+		return nil, err
+	}
+	allowed, cancel := newAllowance(ctx)
+	defer cancel()
+	l := v.mountList(table, allowed)
+	defer l.devices.close()
+	m := topmost(table, filepath.Clean(target))
+	for i := range table.Mounts {
+		if &table.Mounts[i] == m {
+			l.fill(i)
+			row := l.row
+			return &row, nil
+		}
+	}
+	return nil, fmt.Errorf("read back the mount at %s: %w", target, unix.ENOENT)
+}
