@@ -41,6 +41,7 @@ type Bond struct {
 	UserPortKey    uint16
 	ActorSystem    []byte
 	CoupledControl bool
+	BroadcastNeigh bool            // in mode 802.3ad ARP and ND go out of every port
 	AD             *BondAggregator // in mode 802.3ad
 
 	attrs attrSet
@@ -51,6 +52,9 @@ type BondAggregator struct {
 	ID, NumPorts, ActorKey, PartnerKey uint16
 	PartnerMAC                         []byte
 }
+
+// BondBroadcastNeigh is IFLA_BOND_BROADCAST_NEIGH (Linux 6.17), which x/sys/unix does not have.
+const BondBroadcastNeigh = 33
 
 // Has tells whether the kernel told of an option, one of unix.IFLA_BOND_*: which ones it tells of
 // depends on the mode, the user's privilege and its version.
@@ -165,6 +169,8 @@ func (b *Bond) lacp(a *nlsock.Attrs) (err error) {
 		b.ActorSystem = a.Bytes()
 	case unix.IFLA_BOND_COUPLED_CONTROL:
 		b.CoupledControl = a.Uint8() != 0
+	case BondBroadcastNeigh:
+		b.BroadcastNeigh = a.Uint8() != 0
 	case unix.IFLA_BOND_AD_INFO:
 		b.AD, err = bondAggregator(a.Nested())
 	}

@@ -217,6 +217,12 @@ type VXLAN struct {
 	GroupPolicy, GenericHeader bool // GBP, GPE
 	LocalBypass                bool // packets to this host's own end do not go down to its UDP, where HasLocalBypass
 	HasLocalBypass             bool
+	RemoteChecksumTx           bool // remote checksum offload, draft-herbert-vxlan-rco
+	RemoteChecksumRx           bool
+	LabelPolicy                uint32 // VXLAN_LABEL_*, where HasLabelPolicy
+	HasLabelPolicy             bool
+	MulticastRoute             bool // multicast goes the way that the host routes it, where HasMulticastRoute
+	HasMulticastRoute          bool
 }
 
 // DecodeVXLAN reads [Link.Data] of kind vxlan.
@@ -258,6 +264,8 @@ func (v *VXLAN) number(a *nlsock.Attrs) bool {
 		v.Ageing = a.Uint32()
 	case unix.IFLA_VXLAN_LIMIT:
 		v.Limit = a.Uint32()
+	case unix.IFLA_VXLAN_LABEL_POLICY:
+		v.LabelPolicy, v.HasLabelPolicy = a.Uint32(), true
 	default:
 		return false
 	}
@@ -288,6 +296,12 @@ func (v *VXLAN) switches(a *nlsock.Attrs) {
 		v.UDPZeroChecksum6Tx = a.Flag()
 	case unix.IFLA_VXLAN_UDP_ZERO_CSUM6_RX:
 		v.UDPZeroChecksum6Rx = a.Flag()
+	case unix.IFLA_VXLAN_REMCSUM_TX:
+		v.RemoteChecksumTx = a.Flag()
+	case unix.IFLA_VXLAN_REMCSUM_RX:
+		v.RemoteChecksumRx = a.Flag()
+	case vxlanMulticastRoute:
+		v.MulticastRoute, v.HasMulticastRoute = a.Flag(), true
 	case unix.IFLA_VXLAN_LOCALBYPASS:
 		v.LocalBypass, v.HasLocalBypass = a.Flag(), true
 	case unix.IFLA_VXLAN_GBP:
@@ -296,6 +310,13 @@ func (v *VXLAN) switches(a *nlsock.Attrs) {
 		v.GenericHeader = a.Flag()
 	}
 }
+
+const vxlanMulticastRoute = 34 // IFLA_VXLAN_MC_ROUTE, Linux 6.17, which x/sys/unix does not have
+
+var labelPolicies = []string{"fixed", "inherit"}
+
+// LabelPolicyName is the name of VXLAN_LABEL_*: fixed, inherit.
+func (v *VXLAN) LabelPolicyName() string { return fromList(labelPolicies, int(v.LabelPolicy)) }
 
 var dontFragment = []string{"unset", "set", "inherit"}
 

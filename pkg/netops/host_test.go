@@ -169,7 +169,7 @@ func (h *host) virtual() string {
 			h.oneOf("remote 192.0.2.1 local 192.0.2.9", "group 239.1.1.1 dev "+under, "remote 2001:db8::1"),
 			h.oneOf("ttl 5", "ttl inherit", ""), h.oneOf("tos 4", "df set", "df unset", ""),
 			h.oneOf("nolearning", "learning proxy", "l2miss l3miss rsc", ""),
-			h.oneOf("ageing 77 maxaddress 9", "gbp", "srcport 1000 2000", ""), h.oneOf("udpcsum", "noudpcsum udp6zerocsumtx udp6zerocsumrx", ""))
+			h.oneOf("ageing 77 maxaddress 9", "gbp", "srcport 1000 2000", "remcsumtx", "remcsumrx", ""), h.oneOf("udpcsum", "noudpcsum udp6zerocsumtx udp6zerocsumrx", ""))
 	case 1:
 		return fmt.Sprintf("link add %s link %s type macvlan mode %s", h.name("mv"), under,
 			h.oneOf("private", "vepa", "bridge", "bridge bcqueuelen 55", "passthru nopromisc", "source macaddr add 52:54:00:00:00:05"))

@@ -146,6 +146,10 @@ func (b *interfaceRow) vxlan(data []byte) error {
 		Gbp:                isTrue(v.GroupPolicy),
 		Gpe:                isTrue(v.GenericHeader),
 		LocalBypass:        when(v.HasLocalBypass, v.LocalBypass),
+		RemcsumTx:          isTrue(v.RemoteChecksumTx),
+		RemcsumRx:          isTrue(v.RemoteChecksumRx),
+		LabelPolicy:        when(v.HasLabelPolicy, v.LabelPolicyName()),
+		McRoute:            when(v.HasMulticastRoute, v.MulticastRoute),
 	}
 	return err
 }
@@ -269,6 +273,7 @@ func bondLACP(row *registry.InterfaceBond, o *rtnl.Bond) {
 	row.AdActorSysPrio = number(o.Has(unix.IFLA_BOND_AD_ACTOR_SYS_PRIO), o.ActorSysPrio)
 	row.AdUserPortKey = number(o.Has(unix.IFLA_BOND_AD_USER_PORT_KEY), o.UserPortKey)
 	row.AdActorSystem = macText(o.ActorSystem)
+	row.BroadcastNeighbor = when(o.Has(rtnl.BondBroadcastNeigh), o.BroadcastNeigh)
 	row.CoupledControl = when(o.Has(unix.IFLA_BOND_COUPLED_CONTROL), o.CoupledControl)
 	if o.AD == nil {
 		return

@@ -128,7 +128,7 @@ func vxlanOf(d object) object {
 		"vni": "id", "group": "group", "local": "local", "parent": "link", "port": "port", "ttl": "ttl", "df": "df",
 		"ageing_s": "ageing", "max_entries": "limit", "udp_checksum": "udp_csum", "udp_zero_checksum6_tx": "udp_zero_csum6_tx",
 		"udp_zero_checksum6_rx": "udp_zero_csum6_rx", "gbp": "gbp", "gpe": "gpe", "vni_filter": "vnifilter",
-		"proxy": "proxy", "rsc": "rsc", "l2_miss": "l2miss", "l3_miss": "l3miss",
+		"remcsum_tx": "remcsum_tx", "remcsum_rx": "remcsum_rx", "proxy": "proxy", "rsc": "rsc", "l2_miss": "l2miss", "l3_miss": "l3miss",
 	} {
 		set(v, member, d[name])
 	}
@@ -233,7 +233,9 @@ func normalInterfaces(result object) []object {
 			delete(o, name)
 		}
 		if vxlan, ok := o["vxlan"].(object); ok {
-			delete(vxlan, "local_bypass")
+			for _, name := range []string{"local_bypass", "label_policy", "mc_route"} {
+				delete(vxlan, name)
+			}
 		}
 		if o["admin_up"] == false {
 			delete(o, "carrier") // sysfs does not say
