@@ -3430,6 +3430,10 @@ func (v *InterfaceBond) AppendJSON(b []byte) []byte {
 		b = append(b, `,"coupled_control":`...)
 		b = jsonwire.AppendBool(b, v.CoupledControl.value)
 	}
+	if v.BroadcastNeighbor.set {
+		b = append(b, `,"broadcast_neighbor":`...)
+		b = jsonwire.AppendBool(b, v.BroadcastNeighbor.value)
+	}
 	b = append(b, '}')
 	return b
 }
@@ -4075,6 +4079,22 @@ func (v *InterfaceVxlan) AppendJSON(b []byte) []byte {
 	if v.LocalBypass.set {
 		b = append(b, `,"local_bypass":`...)
 		b = jsonwire.AppendBool(b, v.LocalBypass.value)
+	}
+	if v.RemcsumTx.set {
+		b = append(b, `,"remcsum_tx":`...)
+		b = jsonwire.AppendBool(b, v.RemcsumTx.value)
+	}
+	if v.RemcsumRx.set {
+		b = append(b, `,"remcsum_rx":`...)
+		b = jsonwire.AppendBool(b, v.RemcsumRx.value)
+	}
+	if v.LabelPolicy.set {
+		b = append(b, `,"label_policy":`...)
+		b = jsonwire.AppendString(b, v.LabelPolicy.value)
+	}
+	if v.McRoute.set {
+		b = append(b, `,"mc_route":`...)
+		b = jsonwire.AppendBool(b, v.McRoute.value)
 	}
 	return closeObject(b, start)
 }
