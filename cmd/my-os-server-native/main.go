@@ -32,7 +32,7 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 		return errors.Join(errs...)
 	}
 	if s.ServeAs != "net" {
-		vol, err := volops.New(volops.Options{State: s.State, StateDir: s.StateDir})
+		vol, err := volops.New(volops.Options{State: s.State, StateDir: s.StateDir, AllowPrivateMounts: s.AllowPrivateMounts})
 		if err != nil {
 			return nil, nil, err
 		}

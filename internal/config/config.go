@@ -26,8 +26,11 @@ type Config struct {
 	HeroSocket bool     `toml:"hero_socket" flag:"no-hero-socket"` // listen in ~/hero/var/sockets too
 	Listen     []string `toml:"listen" flag:"listen"`              // TCP addresses for TLS; see Address
 	StateDir   string   `toml:"state_dir" flag:"state-dir"`        // absolute path
-	ACL        string   `toml:"acl" flag:"acl"`                    // absolute path
-	NodeName   string   `toml:"node_name" flag:"node-name"`
+	// AllowPrivateMounts has vol.mount work in a mount namespace other than that of process 1.
+	AllowPrivateMounts bool `toml:"allow_private_mounts" flag:"allow-private-mounts"`
+
+	ACL      string `toml:"acl" flag:"acl"` // absolute path
+	NodeName string `toml:"node_name" flag:"node-name"`
 
 	// Of my-os-server-mos, and of a native server in the place of one of these daemons.
 	MosnetSocket  string   `toml:"mosnet_socket" flag:"mosnet-socket"`   // absolute path

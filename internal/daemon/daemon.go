@@ -43,6 +43,8 @@ type Setup struct {
 	State     *state.Store   // what is kept there; closed after the backend
 	Log       zerolog.Logger // never makes the writer wait
 
+	AllowPrivateMounts bool // mounts are made in whatever mount namespace the daemon lives in
+
 	ServeAs      string           // the one namespace that is served, in the place of its daemon; "": all
 	Upstreams    []proxy.Upstream // where Program.Upstreams may be found
 	UpstreamUIDs []uint32         // whom they may run as besides
@@ -82,7 +84,7 @@ func open(p Program, f *flags, c config.Config, log *logger, started time.Time) 
 		return d, err
 	}
 	backend, closeBackend, err := p.Open(Setup{
-		Version: Version(), StartedAt: started, StateDir: folder.path, State: folder.store, Log: d.log,
+		Version: Version(), StartedAt: started, StateDir: folder.path, State: folder.store, Log: d.log, AllowPrivateMounts: c.AllowPrivateMounts,
 		ServeAs: f.alias().Namespace, Upstreams: upstreams, UpstreamUIDs: c.UpstreamUIDs,
 	})
 	if err != nil {
