@@ -29,10 +29,15 @@ func (n *Net) Bridge(ctx context.Context, p *registry.NetBridgeParams) (*registr
 	d := bridgeDump{conn: conn, names: namesBy(conn), addresses: newAddressBook(conn)}
 	result := &registry.NetBridgeResult{}
 	result.Consistent, err = consistentlyGathered(func() (bool, error) { return d.run(ctx, p.Name) })
-	if err != nil {
+	absent := n.absentBridges(d.bridges, p.Name)
+	var missing *registry.NotFoundError
+	if err != nil && !(errors.As(err, &missing) && len(absent) > 0) {
 		return nil, err
 	}
-	result.Bridges = d.bridges
+	result.Bridges = append(d.bridges, absent...)
+	for i := range result.Bridges {
+		n.tellBridge(&result.Bridges[i])
+	}
 	if tag, ok := p.Tag.Get(); ok {
 		result.Bridges = slices.DeleteFunc(result.Bridges, func(b registry.Bridge) bool { return b.Tag.Or("") != tag })
 	}

@@ -31,6 +31,7 @@ func (n *Net) Interfaces(ctx context.Context, p *registry.NetInterfacesParams, r
 		out:       limitedTo(rows, p.Limit),
 		row:       newInterfaceRow(second),
 		addresses: newAddressBook(second),
+		ours:      n.ourLink,
 	}
 	if name, ok := p.Name.Get(); ok {
 		return nil, d.one(ctx, name)
@@ -63,6 +64,7 @@ type interfaceDump struct {
 	out       limited[registry.Interface]
 	row       *interfaceRow
 	addresses *addressBook
+	ours      func(name, alias string) bool
 }
 
 func (d *interfaceDump) all(ctx context.Context) (interrupted bool, err error) {
@@ -115,5 +117,6 @@ func (d *interfaceDump) send(ctx context.Context, l *rtnl.Link) error {
 		return err
 	}
 	row.Addresses = addresses
+	row.Managed = d.ours(l.Name, l.Alias)
 	return d.out.send(row)
 }

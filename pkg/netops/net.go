@@ -4,7 +4,7 @@
 //
 // It knows no message of the kernel byte by byte and no text of a tool, starts no process but through
 // internal/hostexec, decides nothing about who may call, and keeps nothing between calls but idle
-// sockets. Where the kernel has no answer a member is absent; nothing is guessed.
+// sockets and what it was asked to make. Where the kernel has no answer a member is absent; nothing is guessed.
 package netops
 
 import (
@@ -12,9 +12,11 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/ct"
@@ -22,6 +24,7 @@ import (
 	"github.com/geomind/my_os_server/internal/hostinfo"
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -37,6 +40,11 @@ type Options struct {
 	Version   string    // of the daemon
 	StartedAt time.Time // of the daemon
 
+	// State is where the daemon remembers what it made; nil: nowhere, and writes are refused.
+	State *state.Store
+	// Log is told what a start restored and could not; the zero Logger tells nobody.
+	Log zerolog.Logger
+
 	// Unavailable adds to net.status.unavailable what other namespaces of the table lack. May be nil.
 	Unavailable func() []registry.UnavailableMethod
 }
@@ -51,6 +59,10 @@ type Net struct {
 	conntracks *ct.Pool
 	filters    *nft.Pool
 	files      *hang.Group[hostFiles]
+	state      *state.Store
+	kept       *kept
+	steps      atomic.Int64 // changes of the kernel that were made
+	causes     causes       // why objects could not be made
 	unbuilt    []registry.UnavailableMethod
 	bootID     string // "" where the host does not tell
 }
@@ -72,6 +84,8 @@ func New(o Options) (*Net, error) {
 	n.conntracks = ct.NewPool(netns)
 	n.filters = nft.NewPool(netns)
 	n.files = newFilesGroup()
+	n.state = storeOf(&n.options)
+	n.kept = openKept(n.state)
 	n.unbuilt = n.unbuiltMethods()
 	n.bootID = hostinfo.BootID(o.Root)
 	return n, nil

@@ -23,7 +23,7 @@ func (n *Net) Routes(ctx context.Context, p *registry.NetRoutesParams, rows *reg
 	if err != nil {
 		return nil, err
 	}
-	d := routeDump{conn: conn, out: limitedTo(rows, p.Limit), row: newRouteRow(conn), local: p.Table.IsSet()}
+	d := routeDump{conn: conn, out: limitedTo(rows, p.Limit), row: newRouteRow(conn), local: p.Table.IsSet(), kept: n.kept, tag: p.Tag}
 	consistent, err := consistently(rows, func() (bool, error) { return d.run(ctx, filters) })
 	if name, ok := p.Interface.Get(); ok && errors.Is(err, syscall.ENODEV) {
 		err = noInterface(name) // it went between the look-up and the dump
@@ -37,6 +37,8 @@ type routeDump struct {
 	out   limited[registry.Route]
 	row   *routeRow
 	local bool // rows of the table local are wanted
+	kept  *kept
+	tag   registry.Opt[string]
 }
 
 func (d *routeDump) run(ctx context.Context, filters []rtnl.RouteFilter) (interrupted bool, err error) {
@@ -54,7 +56,16 @@ func (d *routeDump) send(r *rtnl.Route) error {
 	if r.Table == unix.RT_TABLE_LOCAL && !d.local {
 		return nil
 	}
-	return d.out.send(d.row.of(r))
+	spec, ours := routeSpec{}, false
+	if r.Protocol == RouteProtocol {
+		spec, ours = d.kept.routes.Get(keyOf(r).String())
+	}
+	if tag, ok := d.tag.Get(); ok && spec.Tag != tag {
+		return nil
+	}
+	row := d.row.of(r)
+	row.Managed, row.Tag, row.Persistent = ours, registry.NonZero(spec.Tag), when(ours, !spec.Passing)
+	return d.out.send(row)
 }
 
 // routeFilters makes the params a filter for each family that they leave open.
@@ -71,8 +82,11 @@ func routeFilters(conn *rtnl.Conn, p *registry.NetRoutesParams) ([]rtnl.RouteFil
 		}
 		f.OIF = index
 	}
-	if p.Tag.IsSet() || p.Table == registry.Some[int64](unix.RT_TABLE_UNSPEC) {
-		return nil, nil // tags are kept with registered routes alone; no route stands in table 0
+	if p.Table == registry.Some[int64](unix.RT_TABLE_UNSPEC) {
+		return nil, nil // no route stands there
+	}
+	if p.Tag.IsSet() && !p.Protocol.IsSet() {
+		f.Protocol = RouteProtocol // tags are kept with our own routes alone
 	}
 	return forFamilies(f, p), nil
 }

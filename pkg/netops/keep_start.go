@@ -1,0 +1,199 @@
+package netops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// Restored is what a start did.
+type Restored struct {
+	Finished []string // writes that a crash had cut off, by method, and were finished
+	Undone   []string // those which could not be, and were taken back
+	Made     int      // changes of the kernel
+	Waiting  []string // objects that wait for something, as in "port eth1 of br0: interface eth1"
+	Failed   []string // objects that could not be restored, with the cause
+}
+
+// Restore brings the kernel to what is registered, before calls are served. What a crash cut off is finished
+// or undone. After a boot, all that is registered is made anew, in order of dependence, but for what was to
+// last for a boot alone, which is forgotten. In the same boot nothing else is touched: net.verify tells
+// what has changed meanwhile. One object that cannot be restored stops no other: it stays registered. The
+// error means that the kernel or the journal could not be used at all.
+func (n *Net) Restore(ctx context.Context) (*Restored, error) {
+	out := &Restored{}
+	before := n.steps.Load()
+	for _, w := range n.state.Pending() {
+		if err := n.resume(ctx, w, out); err != nil {
+			return out, err
+		}
+	}
+	if !n.state.SameBoot() {
+		if err := n.restoreAll(ctx, out); err != nil {
+			return out, err
+		}
+	}
+	out.Made = int(n.steps.Load() - before)
+	return out, nil
+}
+
+// resume ends a write of ours that was cut off. In the boot in which it began nobody was told of it, so that
+// it may be taken back where it cannot be finished; in another one may have been, so it stands.
+func (n *Net) resume(ctx context.Context, w *state.Write, out *Restored) error {
+	in := w.Intent()
+	from, to, ours := n.specsOf(in.Changes)
+	if !ours {
+		return nil // of another part of the daemon
+	}
+	if !n.state.SameBoot() {
+		out.Finished = append(out.Finished, in.Method)
+		return w.Done()
+	}
+	err := n.transit(ctx, from, to, &taker{unmarked: true})
+	if err == nil {
+		out.Finished = append(out.Finished, in.Method)
+		return w.Done()
+	}
+	if back := n.transit(ctx, to, from, &taker{unmarked: true}); back != nil {
+		out.Failed = append(out.Failed, fmt.Sprintf("%s: %v", in.Method, errors.Join(err, back)))
+		return nil // the next start tries again
+	}
+	out.Undone = append(out.Undone, fmt.Sprintf("%s: %v", in.Method, err))
+	return w.Undone(err)
+}
+
+// specsOf are the objects that some changes lead from and to. It is not ours where they are of other
+// registries; changes of none are ours, since a write of what is not registered leaves nothing to be done.
+func (n *Net) specsOf(changes []state.Change) (from, to []spec, ours bool) {
+	for _, c := range changes {
+		k := n.kept.kindByRegistry[c.Registry]
+		if k == nil {
+			return nil, nil, false
+		}
+		if s, ok := k.mine(c.Key); ok {
+			from = append(from, s)
+		}
+		if s, ok := k.decode(c); ok {
+			to = append(to, s)
+		}
+	}
+	return from, to, true
+}
+
+// restoreAll makes what is registered, kind after kind.
+func (n *Net) restoreAll(ctx context.Context, out *Restored) error {
+	if err := n.forgetPassing(); err != nil {
+		return err
+	}
+	for i := range n.kept.kinds {
+		found, err := n.survey(ctx, &n.kept.kinds[i])
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			n.restore(ctx, f, out)
+		}
+	}
+	return nil
+}
+
+// restore takes the steps of one plan and notes what became of it.
+func (n *Net) restore(ctx context.Context, f finding, out *Restored) {
+	what := f.spec.resource() + " " + f.spec.id()
+	err := n.mend(ctx, f)
+	switch {
+	case err != nil:
+		out.Failed = append(out.Failed, what+": "+err.Error())
+		n.causes.note(what, err)
+	case f.plan.obstacle != "":
+		out.Failed = append(out.Failed, what+": "+f.plan.obstacle)
+	case f.plan.waits != "":
+		out.Waiting = append(out.Waiting, what+": "+f.plan.waits)
+	}
+}
+
+// mend takes the steps of one plan.
+func (n *Net) mend(ctx context.Context, f finding) error {
+	if len(f.plan.steps) == 0 || f.plan.obstacle != "" {
+		return nil
+	}
+	conn, err := n.sockets.Get()
+	if err != nil {
+		return err
+	}
+	defer n.sockets.Put(conn)
+	t := &taker{net: n, conn: conn}
+	return t.take(ctx, f.plan.steps)
+}
+
+// forgetPassing drops what was to last for a boot alone.
+func (n *Net) forgetPassing() error {
+	var changes []state.Change
+	for _, k := range n.kept.kinds {
+		for key, s := range k.all() {
+			if !s.lasts() {
+				changes = append(changes, state.Change{Registry: k.name, Key: key})
+			}
+		}
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	return n.state.Set(changes...)
+}
+
+// finding is an object that is not as registered.
+type finding struct {
+	spec spec
+	plan plan
+}
+
+// survey plans every object of a kind against what the kernel has now, and returns those for which there is
+// something to tell or to do.
+func (n *Net) survey(ctx context.Context, k *keeper) ([]finding, error) {
+	var specs []spec
+	var want needs
+	for _, s := range k.all() {
+		specs = append(specs, s)
+		want.add(s.needs())
+	}
+	if len(specs) == 0 {
+		return nil, nil
+	}
+	h, err := n.look(ctx, want)
+	if err != nil {
+		return nil, fmt.Errorf("look at the %s: %w", k.name, err)
+	}
+	var found []finding
+	for _, s := range specs {
+		if p := s.plan(h); !p.done() {
+			found = append(found, finding{s, p})
+		}
+	}
+	return found, nil
+}
+
+// causes remembers why objects could not be made, for net.verify to tell.
+type causes struct {
+	mu   sync.Mutex
+	text map[string]string
+}
+
+func (c *causes) note(what string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.text == nil {
+		c.text = map[string]string{}
+	}
+	c.text[what] = err.Error()
+}
+
+func (c *causes) of(what string) registry.Opt[string] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return registry.NonZero(c.text[what])
+}

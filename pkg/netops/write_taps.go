@@ -1,0 +1,252 @@
+package netops
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// VMCreateTap handles net.vm.create_tap.
+func (n *Net) VMCreateTap(ctx context.Context, p *registry.NetVMCreateTapParams) (*registry.NetVmCreateTapResult, error) {
+	if err := checkTap(p); err != nil {
+		return nil, err
+	}
+	key := tapKey(p.VMID, int(p.Nic.Or(0)))
+	name := p.Name.Or("tap" + digest("tap", p.VMID, strconv.FormatInt(p.Nic.Or(0), 10))[:8])
+	objects := []state.Object{state.Exclusive("tap/" + key), lockLink(name)}
+	if bridge, ok := p.Bridge.Get(); ok {
+		objects = append(objects, shareLink(bridge))
+	}
+	unlock, err := n.state.Lock(ctx, objects...)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	want, registered := n.kept.taps.Get(key)
+	if registered {
+		if err := tapDifferences(p, &want).conflict("tap", want.Name); err != nil {
+			return nil, err
+		}
+	} else if want, err = n.tapOf(ctx, p, name); err != nil {
+		return nil, err
+	}
+	standing, err := n.standing(ctx, want, registered, want.Name)
+	if err != nil {
+		return nil, err
+	}
+	if !standing.done() {
+		w := write{method: "net.vm.create_tap", to: []spec{want}, changes: []state.Change{n.kept.taps.Put(key, want)}}
+		if registered {
+			w.from = []spec{want}
+		}
+		if err := n.perform(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+	h, err := n.look(ctx, want.needs())
+	if err != nil {
+		return nil, err
+	}
+	return &registry.NetVmCreateTapResult{Created: standing.missing, Tap: want.row(h)}, nil
+}
+
+func checkTap(p *registry.NetVMCreateTapParams) error {
+	var f faults
+	if mac, ok := p.MAC.Get(); ok {
+		f.checkMAC("mac", mac)
+		if b := macBytes(mac); len(b) == macSize && b[0] == 0xfe {
+			f.add("mac", "must not begin with fe: the host's side has the same address with fe in front")
+		}
+	}
+	f.checkVLANs(p.Pvid, p.Vlans, p.Untagged)
+	if !p.Bridge.IsSet() {
+		for field, set := range map[string]bool{
+			"pvid": p.Pvid.IsSet(), "vlans": p.Vlans != nil, "untagged": p.Untagged != nil,
+			"isolated": p.Isolated.Or(false), "hairpin": p.Hairpin.Or(false),
+		} {
+			if set {
+				f.add(field, "must not be given without bridge")
+			}
+		}
+		slices.SortFunc(f, func(a, b registry.Fault) int { return strings.Compare(a.Path, b.Path) })
+	}
+	return f.err()
+}
+
+// tapOf makes the params a spec.
+func (n *Net) tapOf(ctx context.Context, p *registry.NetVMCreateTapParams, name string) (tapSpec, error) {
+	t := tapSpec{
+		VMID: p.VMID, NIC: int(p.Nic.Or(0)), Name: name, Bridge: p.Bridge.Or(""), MTU: int(p.MTU.Or(defaultMTU)),
+		OwnerUID: id32(p.OwnerUid), OwnerGID: id32(p.OwnerGid), MultiQueue: p.MultiQueue.Or(false), VnetHdr: p.VnetHdr.Or(false),
+		portSettings: portSettings{
+			PVID: int(p.Pvid.Or(0)), VLANs: p.Vlans, Untagged: p.Untagged, Isolated: p.Isolated.Or(false), Hairpin: p.Hairpin.Or(false),
+		},
+		Tag: p.Tag.Or(""),
+	}
+	t.MAC = p.MAC.Or(n.derivedMAC("tap", p.VMID, strconv.Itoa(t.NIC)))
+	t.HostMAC = "fe" + t.MAC[2:]
+	if t.Bridge == "" {
+		return t, nil
+	}
+	h, err := n.look(ctx, needs{links: []string{t.Bridge}})
+	if err != nil {
+		return t, err
+	}
+	bridge := h.links[t.Bridge]
+	if bridge == nil || bridge.Kind != kindBridge {
+		return t, noBridge(t.Bridge)
+	}
+	t.MTU = int(p.MTU.Or(int64(bridge.MTU)))
+	return t, nil
+}
+
+func id32(v registry.Opt[int64]) *uint32 {
+	id, ok := v.Get()
+	if !ok {
+		return nil
+	}
+	short := uint32(id)
+	return &short
+}
+
+func tapDifferences(p *registry.NetVMCreateTapParams, t *tapSpec) (c comparison) {
+	given(&c, "name", p.Name, t.Name)
+	given(&c, "bridge", p.Bridge, t.Bridge)
+	given(&c, "mac", p.MAC, t.MAC)
+	given(&c, "mtu", p.MTU, int64(t.MTU))
+	given(&c, "owner_uid", textOf(p.OwnerUid), idText(t.OwnerUID))
+	given(&c, "owner_gid", textOf(p.OwnerGid), idText(t.OwnerGID))
+	given(&c, "multi_queue", p.MultiQueue, t.MultiQueue)
+	given(&c, "vnet_hdr", p.VnetHdr, t.VnetHdr)
+	given(&c, "pvid", p.Pvid, int64(t.PVID))
+	givenList(&c, "vlans", wordsOf(p.Vlans), wordsOf(t.VLANs))
+	givenList(&c, "untagged", wordsOf(p.Untagged), wordsOf(t.Untagged))
+	given(&c, "isolated", p.Isolated, t.Isolated)
+	given(&c, "hairpin", p.Hairpin, t.Hairpin)
+	return c
+}
+
+func textOf(v registry.Opt[int64]) registry.Opt[string] {
+	n, ok := v.Get()
+	return when(ok, strconv.FormatInt(n, 10))
+}
+
+// row is the tap with what the kernel has of it now.
+func (t tapSpec) row(h *held) registry.VmTap {
+	row := registry.VmTap{
+		Name: t.Name, VMID: t.VMID, Nic: int64(t.NIC), Bridge: registry.NonZero(t.Bridge), MAC: t.MAC, HostMAC: registry.Some(t.HostMAC),
+		MTU: registry.Some(int64(t.MTU)), MultiQueue: registry.Some(t.MultiQueue), VnetHdr: registry.Some(t.VnetHdr),
+		Pvid: nonZero(t.PVID), Vlans: t.ranges(), Isolated: registry.Some(t.Isolated), Hairpin: registry.Some(t.Hairpin),
+		Managed: true, Tag: registry.NonZero(t.Tag),
+	}
+	if t.OwnerUID != nil {
+		row.OwnerUid = registry.Some(int64(*t.OwnerUID))
+	}
+	if t.OwnerGID != nil {
+		row.OwnerGid = registry.Some(int64(*t.OwnerGID))
+	}
+	if l := h.links[t.Name]; l != nil && t.ours(h, l) {
+		row.Exists, row.Up = true, l.Up
+		row.Index, row.Carrier = registry.Some(int64(l.Index)), registry.Some(l.Carrier)
+		row.MTU, row.HostMAC = registry.Some(int64(l.MTU)), registry.NonZero(l.MAC)
+	}
+	return row
+}
+
+// ranges are the VLANs that the port is to take.
+func (o *portSettings) ranges() (list []registry.VlanRange) {
+	for _, v := range o.vlans() {
+		if n := len(list) - 1; n >= 0 && list[n].Pvid == v.PVID && list[n].Untagged == v.Untagged && list[n].VlanEnd.Or(list[n].Vlan)+1 == int64(v.ID) {
+			list[n].VlanEnd = registry.Some(int64(v.ID))
+			continue
+		}
+		list = append(list, registry.VlanRange{Vlan: int64(v.ID), Pvid: v.PVID, Untagged: v.Untagged})
+	}
+	return list
+}
+
+// VMDeleteTap handles net.vm.delete_tap.
+func (n *Net) VMDeleteTap(ctx context.Context, p *registry.NetVMDeleteTapParams) (*registry.NetVmDeleteTapResult, error) {
+	t, unlock, registered, err := n.lockTap(ctx, p.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	h, err := n.look(ctx, needs{links: []string{p.Name}})
+	if err != nil {
+		return nil, err
+	}
+	l := h.links[p.Name]
+	switch {
+	case !registered && l == nil:
+		return &registry.NetVmDeleteTapResult{}, nil
+	case !registered:
+		return nil, refused("foreign_tap", "", "%s; it is not deleted", foreignLink(l))
+	case l != nil && l.Carrier && t.ours(h, l) && !p.Force.Or(false):
+		return nil, &registry.BusyError{
+			BusyData: registry.BusyData{Holders: []registry.Holder{{Kind: registry.HolderKindKernel, Name: registry.Some(p.Name)}}},
+			Message:  p.Name + " is in use: it has a carrier, so a machine has it open; force deletes it all the same",
+		}
+	}
+	w := write{method: "net.vm.delete_tap", from: []spec{t}, changes: []state.Change{n.kept.taps.Remove(tapKey(t.VMID, t.NIC))}}
+	if n.kept.ports.Has(p.Name) {
+		w.changes = append(w.changes, n.kept.ports.Remove(p.Name))
+	}
+	if err := n.perform(ctx, w); err != nil {
+		return nil, err
+	}
+	return &registry.NetVmDeleteTapResult{Deleted: true, Name: registry.Some(p.Name)}, nil
+}
+
+// lockTap locks the tap with a name: its key too, which is known only by the name.
+func (n *Net) lockTap(ctx context.Context, name string) (t tapSpec, unlock func(), registered bool, err error) {
+	for {
+		before, was := n.kept.tapOf(name)
+		objects := []state.Object{lockLink(name)}
+		if was {
+			objects = append(objects, state.Exclusive("tap/"+tapKey(before.VMID, before.NIC)))
+		}
+		if unlock, err = n.state.Lock(ctx, objects...); err != nil {
+			return t, nil, false, err
+		}
+		t, registered = n.kept.tapOf(name)
+		if registered == was && t.VMID == before.VMID && t.NIC == before.NIC {
+			return t, unlock, registered, nil
+		}
+		unlock()
+	}
+}
+
+// VMList handles net.vm.list.
+func (n *Net) VMList(ctx context.Context, p *registry.NetVMListParams) (*registry.NetVmListResult, error) {
+	var taps []tapSpec
+	var want needs
+	for _, t := range n.kept.taps.All() {
+		if t.Bridge != p.Bridge.Or(t.Bridge) || t.Tag != p.Tag.Or(t.Tag) || t.VMID != p.VMID.Or(t.VMID) {
+			continue
+		}
+		taps = append(taps, t)
+		want.links = append(want.links, t.Name)
+	}
+	bridge, ok := p.Bridge.Get()
+	if ok && !n.kept.bridges.Has(bridge) {
+		want.links = append(want.links, bridge)
+	}
+	h, err := n.look(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	if l := h.links[bridge]; ok && !n.kept.bridges.Has(bridge) && (l == nil || l.Kind != kindBridge) {
+		return nil, noBridge(bridge)
+	}
+	result := &registry.NetVmListResult{Taps: make([]registry.VmTap, 0, len(taps))}
+	for _, t := range taps {
+		result.Taps = append(result.Taps, t.row(h))
+	}
+	slices.SortFunc(result.Taps, func(a, b registry.VmTap) int { return strings.Compare(a.Name, b.Name) })
+	return result, nil
+}
