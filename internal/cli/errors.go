@@ -56,7 +56,10 @@ type localError struct{ err error }
 func (e *localError) Error() string { return e.err.Error() }
 func (e *localError) Unwrap() error { return e.err }
 
-var errDeclined = errors.New("nothing was done")
+var (
+	errDeclined   = errors.New("nothing was done")
+	errNotAllowed = errors.New("the call would be refused")
+)
 
 // exitCode is what the program ends with.
 func exitCode(err error) int {
@@ -71,6 +74,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.Is(err, errDeclined):
 		return exitDeclined
+	case errors.Is(err, errNotAllowed):
+		return exitCodes[registry.KindPermissionDenied]
 	case errors.Is(err, client.ErrUnreachable):
 		return exitUnreachable
 	case errors.Is(err, client.ErrBroken):

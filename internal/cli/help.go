@@ -128,6 +128,7 @@ func writeFlags(b *strings.Builder, flags *pflag.FlagSet, width int) {
 	var heads []string
 	var texts []string
 	longest := 0
+	flags.SortFlags = false
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Hidden {
 			return

@@ -89,6 +89,7 @@ func (s *session) command() *cobra.Command {
 	root.SetUsageFunc(func(*cobra.Command) error { return nil })
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err.Error()} })
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	root.CompletionOptions.DisableDefaultCmd = true
 	finish(root)
 	return root
 }
@@ -115,6 +116,7 @@ func finish(c *cobra.Command) {
 		c.RunE = runGroup
 	}
 	c.InitDefaultHelpFlag()
+	c.Flags().Lookup("help").Usage = "this text"
 	for _, child := range c.Commands() {
 		finish(child)
 	}
@@ -130,7 +132,7 @@ func runGroup(c *cobra.Command, args []string) error {
 
 // suggestion names the verbs that may have been meant.
 func suggestion(c *cobra.Command, word string) string {
-	c.SuggestionsMinimumDistance = 2
+	c.SuggestionsMinimumDistance = max(len(word)/3, 1)
 	if near := c.SuggestionsFor(word); len(near) > 0 {
 		return "; " + near[0] + " is one"
 	}

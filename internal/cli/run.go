@@ -84,7 +84,11 @@ func (s *session) deadline(ctx context.Context, otherwise time.Duration) (contex
 
 // toolCommands are the verbs that are no rows of the table.
 func (s *session) toolCommands() []*cobra.Command {
-	return []*cobra.Command{s.callCommand(), s.discoverCommand(), s.healthCommand()}
+	return []*cobra.Command{
+		s.callCommand(), s.discoverCommand(), s.healthCommand(),
+		s.contextCommand(), s.keyCommand(), s.tokenCommand(), s.aclCommand(),
+		s.completionCommand(), s.manCommand(),
+	}
 }
 
 func (s *session) callCommand() *cobra.Command {

@@ -207,7 +207,7 @@ func (t *table) header() {
 		t.w.WriteString(t.paint.bold(pad("NODE", max(cells(t.node), len("NODE"))+gap, false)))
 	}
 	for i, c := range t.columns {
-		t.cell(i, t.paint.bold, cut(c.heading, c.width))
+		t.cell(i, t.paint.bold, cut(c.heading, c.width), i == len(t.columns)-1)
 	}
 	t.w.WriteByte('\n')
 }
@@ -218,20 +218,26 @@ func (t *table) line(row []byte) {
 	if t.node != "" {
 		t.w.WriteString(pad(t.node, max(cells(t.node), len("NODE"))+gap, false))
 	}
+	texts := make([]string, len(t.columns))
+	last := 0
 	for i, c := range t.columns {
 		text, _ := t.text(row, c.path)
 		if t.room > 0 {
 			text = cut(text, c.width)
 		}
-		t.cell(i, t.paint.mood, text)
+		if texts[i] = text; text != "" {
+			last = i
+		}
+	}
+	for i, text := range texts[:last+1] {
+		t.cell(i, t.paint.mood, text, i == last)
 	}
 	t.w.WriteByte('\n')
 }
 
 // cell prints one cell of a line; the last one needs nothing behind it.
-func (t *table) cell(i int, paint func(string) string, text string) {
+func (t *table) cell(i int, paint func(string) string, text string, last bool) {
 	c := t.columns[i]
-	last := i == len(t.columns)-1
 	if !last || c.right {
 		text = pad(text, c.width, c.right)
 	}

@@ -136,4 +136,3 @@ func appendText(b []byte, text string) []byte {
 	}
 	return jsonwire.AppendString(b, text)
 }
-

@@ -30,9 +30,10 @@ var doors = map[string][]string{
 	"internal/config":    {},
 	"internal/rpcserver": {"pkg/registry", "pkg/acl", "internal/identity", "internal/tlssock", "internal/jsonwire"},
 
-	"pkg/client":    {"pkg/registry", "internal/unixsock", "internal/identity", "internal/jsonwire"},
-	"internal/cli":  {"pkg/client", "pkg/registry", "pkg/acl", "internal/jsonwire"},
-	"cmd/my-os-ctl": {"internal/cli"},
+	"pkg/client":       {"pkg/registry", "internal/unixsock", "internal/identity", "internal/jsonwire"},
+	"internal/cli":     {"pkg/client", "pkg/registry", "pkg/acl", "internal/jsonwire"},
+	"internal/cli/gen": {"internal/cli"},
+	"cmd/my-os-ctl":    {"internal/cli"},
 
 	"internal/nlsock":   {}, // sockets and attributes, under every codec of a netlink family
 	"internal/rtnl":     {"internal/nlsock"},

@@ -15,6 +15,7 @@ import (
 )
 
 //go:generate go run ../../internal/registrygen/gen -spec ../../api/openrpc.json -out . -client ../client/methods_gen.go -verbs ../../internal/cli/verbs_gen.go -reference ../../docs/methods.md
+//go:generate go run ../../internal/cli/gen ../../docs/cli.md
 
 // Right is what a caller must hold to call a method. Rights are ordered: Admin holds Write, Write
 // holds Read, and every caller holds None.
