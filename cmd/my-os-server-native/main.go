@@ -36,6 +36,7 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 		if err != nil {
 			return nil, nil, err
 		}
+		vol.Start()
 		servers.Vol, closers = vol, append(closers, vol.Close)
 		lacking = vol.Unavailable() // once: it reads every mount, and net.status is asked often
 	}

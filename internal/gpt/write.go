@@ -97,3 +97,13 @@ func Apply(d Disk, phases []Phase) error {
 	}
 	return nil
 }
+
+// DiskGUID is the GUID of a disk by its table, of which one copy must be whole. Errors: ErrNone, ErrLayout,
+// those of r.
+func DiskGUID(r io.ReaderAt, size, sector int64) (string, error) {
+	t, err := read(r, size, sector)
+	if err != nil {
+		return "", err
+	}
+	return GUID(t.header[56:72]).String(), nil
+}

@@ -81,7 +81,7 @@ func (i *inventory) take(ctx context.Context) (*registry.VolInventoryResult, err
 	r := &registry.VolInventoryResult{
 		TakenAt: time.Now().UTC(), Disks: []registry.InventoryDisk{}, Arrays: []registry.MdArray{},
 		Btrfs: []registry.InventoryBtrfs{}, Swaps: []registry.SwapArea{},
-		RegisteredMounts: []registry.RegisteredMount{}, RegisteredArrays: []registry.RegisteredArray{},
+		RegisteredArrays: []registry.RegisteredArray{},
 	}
 	if err := i.readDisks(ctx); err != nil {
 		return nil, err
@@ -111,7 +111,12 @@ func (i *inventory) take(ctx context.Context) (*registry.VolInventoryResult, err
 	if r.Arrays, err = i.devices.arrays(maxInteger, func() (*holders, error) { return i.holders, nil }); err != nil {
 		return nil, err
 	}
-	r.Health = i.problems(r)
+	table, err := i.devices.mounts()
+	if err != nil {
+		return nil, err
+	}
+	r.RegisteredMounts = i.v.registeredMounts(table, i.devices)
+	r.Health = append(i.problems(r), i.v.recordedProblems(r.RegisteredMounts)...)
 	r.Status = overall(r.Health)
 	return r, ctx.Err()
 }

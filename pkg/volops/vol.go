@@ -49,6 +49,7 @@ type Vol struct {
 
 	mountSpecs   *state.Registry[mountSpec] // the registry of mounts, by target; nil without state
 	allowPrivate bool
+	restorer     *restorer // nil until Start
 }
 
 var _ registry.VolServer = (*Vol)(nil)
@@ -70,7 +71,10 @@ func New(o Options) (*Vol, error) {
 }
 
 // Close gives up what the Vol keeps open. Calls that hang are left to end by themselves.
-func (v *Vol) Close() error { return v.mounts.Close() }
+func (v *Vol) Close() error {
+	v.restorer.stop()
+	return v.mounts.Close()
+}
 
 // Blocked is how many calls into the kernel hang although nobody waits for them any more: each holds a
 // goroutine and a thread until its device or file server answers or is given up.

@@ -1,0 +1,371 @@
+package volops
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/internal/gpt"
+	"github.com/geomind/my_os_server/internal/hang"
+	"github.com/geomind/my_os_server/internal/mount"
+	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// restoreTime is how long a start waits for one device.
+const restoreTime = 30 * time.Second
+
+// restorer brings the host to what is registered, and tries again what lacked its disk when one appears.
+type restorer struct {
+	v      *Vol
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu      sync.Mutex
+	reasons map[string]string // why a registered mount is not there, by target
+}
+
+// Start brings the host to what is registered, in the background: a table that was cut off in the midst of a
+// change is mended, writes that a crash cut off are brought to an end, and what is registered is mounted. A
+// mount whose disk is missing is made when the disk appears, until Close. It is called at most once.
+func (v *Vol) Start() {
+	if v.mountSpecs == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &restorer{v: v, cancel: cancel, ended: make(chan struct{}), reasons: make(map[string]string)}
+	v.restorer = r
+	go func() {
+		defer close(r.ended)
+		r.run(ctx)
+	}()
+}
+
+func (r *restorer) stop() {
+	if r != nil {
+		r.cancel()
+		<-r.ended
+	}
+}
+
+func (r *restorer) run(ctx context.Context) {
+	events, err := blk.Watch(ctx)
+	v := r.v
+	v.mendTables(ctx)
+	v.settleMounts()
+	v.pruneMounts()
+	if v.mayMount() != nil {
+		return
+	}
+	for r.mountMissing(ctx) && err == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-events:
+			if !open {
+				return
+			}
+		}
+	}
+}
+
+// settleMounts ends the writes of mounts that were cut off. In this boot the kernel tells how they ended; in
+// another one they are taken for done, and what is registered is mounted with the rest.
+func (v *Vol) settleMounts() {
+	for _, w := range v.state.Pending() {
+		in := w.Intent()
+		if in.Method != "vol.mount" && in.Method != "vol.unmount" || len(in.Changes) != 1 {
+			continue
+		}
+		there := v.isMounted(in.Changes[0].Key)
+		if !v.state.SameBoot() || there == (in.Method == "vol.mount") {
+			_ = w.Done() // what the journal does not take is told by state's own problems
+			continue
+		}
+		_ = w.Undone(errors.New("cut off before it came about"))
+	}
+}
+
+// pruneMounts strikes mounts off that were for this boot only and are gone.
+func (v *Vol) pruneMounts() {
+	for target, spec := range v.mountSpecs.All() {
+		if !spec.Persistent && !v.isMounted(target) {
+			_ = v.state.Set(v.mountSpecs.Remove(target))
+		}
+	}
+}
+
+func (v *Vol) isMounted(target string) bool {
+	table, err := v.freshTable()
+	return err == nil && topmost(table, target) != nil
+}
+
+// mountMissing mounts what is registered and not there, and tells whether something still lacks. In the boot
+// in which it was mounted already somebody has unmounted it, and it stays so.
+func (r *restorer) mountMissing(ctx context.Context) (lacking bool) {
+	for target, spec := range r.v.mountSpecs.All() {
+		if ctx.Err() != nil {
+			return false
+		}
+		if !spec.Persistent || r.v.isMounted(target) || r.v.state.SameBoot() {
+			continue
+		}
+		one, cancel := context.WithTimeout(ctx, restoreTime)
+		reason := r.v.remount(one, target, spec)
+		cancel()
+		r.note(target, reason)
+		lacking = lacking || reason != ""
+	}
+	return lacking
+}
+
+func (r *restorer) note(target, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if reason == "" {
+		delete(r.reasons, target)
+		return
+	}
+	r.reasons[target] = reason
+}
+
+// reason is why a registered mount is not there, as far as somebody tried.
+func (r *restorer) reason(target string) string {
+	if r == nil {
+		return ""
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.reasons[target]
+}
+
+// remount mounts what is registered, from the device that bears both the UUID of the filesystem and that of
+// the partition, or the disk's world-wide name. The answer is why it could not; empty where it is mounted.
+func (v *Vol) remount(ctx context.Context, target string, spec mountSpec) string {
+	unlock, err := v.state.Lock(ctx, state.Exclusive("mount"+target))
+	if err != nil {
+		return "failed"
+	}
+	defer unlock()
+	t, reason := v.registeredDevice(ctx, spec)
+	if t == nil {
+		return reason
+	}
+	defer t.close()
+	ctx = registry.WithCaller(ctx, registry.Caller{Name: "restore", Right: registry.RightAdmin}) // it was allowed when it was registered
+	m := &mounting{v: v, source: t, params: &registry.VolMountParams{
+		Source: t.path(), Target: target, Options: spec.Options, Subvolume: registry.NonZero(spec.Subvolume), Type: registry.Some(registry.MountType(spec.Type)),
+	}}
+	if m.prepare(ctx) != nil {
+		return "failed"
+	}
+	defer m.point.close()
+	if stands, err := m.standing(ctx); err != nil || stands {
+		m.point.unmake()
+		return map[bool]string{true: "", false: "target_in_use"}[stands]
+	}
+	v.scanMembers(ctx, t)
+	if err := m.apply(ctx); err != nil {
+		m.point.unmake()
+		return remountReason(err, spec)
+	}
+	if m.point.made > 0 && m.point.made != spec.Folders {
+		spec.Folders = m.point.made
+		_ = v.state.Set(v.mountSpecs.Put(target, spec))
+	}
+	return ""
+}
+
+// remountReason tells a btrfs that lacks devices from other failures.
+func remountReason(err error, spec mountSpec) string {
+	var e *mount.Error
+	if spec.Type == "btrfs" && errors.As(err, &e) && errors.Is(e.Err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return "degraded"
+	}
+	return "failed"
+}
+
+// registeredDevice finds and pins the device that a registered mount is on; nil and why where there is none.
+func (v *Vol) registeredDevice(ctx context.Context, spec mountSpec) (*target, string) {
+	allowed, cancel := newAllowance(ctx)
+	defer cancel()
+	d := v.devices(allowed)
+	defer d.close()
+	list, err := d.byTag("UUID", spec.UUID)
+	if err != nil || len(list) == 0 {
+		return nil, "device_missing"
+	}
+	for _, n := range list {
+		t, err := v.pinNumber(ctx, d, "UUID="+spec.UUID, n)
+		if err != nil {
+			continue
+		}
+		if t.look(ctx) == nil && t.is(spec) {
+			return t, ""
+		}
+		t.close()
+	}
+	return nil, "device_differs"
+}
+
+// is tells whether a device is the one that was registered.
+func (t *target) is(spec mountSpec) bool {
+	if s := t.contents.Signature; s == nil || s.UUID != spec.UUID {
+		return false
+	}
+	if spec.PartUUID != "" {
+		return t.entry != nil && t.entry.UUID == spec.PartUUID
+	}
+	return t.disk.WWN == spec.WWN
+}
+
+// registeredMounts are the rows of the registry of mounts.
+func (v *Vol) registeredMounts(table *mount.Table, d *devices) []registry.RegisteredMount {
+	rows := []registry.RegisteredMount{}
+	if v.mountSpecs == nil {
+		return rows
+	}
+	for target, spec := range v.mountSpecs.All() {
+		row := registry.RegisteredMount{
+			Target: target, Type: spec.Type, Options: orEmpty(spec.Options), Subvolume: registry.NonZero(spec.Subvolume), UUID: registry.NonZero(spec.UUID),
+			Partuuid: registry.NonZero(spec.PartUUID), Wwn: registry.NonZero(spec.WWN), Persistent: spec.Persistent,
+		}
+		if m := topmost(table, target); m != nil {
+			_, row.Exists = v.registeredMount(m, d.under(m))
+			if !row.Exists {
+				row.Reason = registry.Some("target_in_use")
+			}
+		} else {
+			row.Reason = registry.NonZero(v.restorer.reason(target))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// recordedProblems are those that the state folder knows of: writes that were cut off, registered mounts that
+// are not there, files that could not be read.
+func (v *Vol) recordedProblems(mounts []registry.RegisteredMount) []registry.VolProblem {
+	p := problemList{}
+	if v.state == nil {
+		return nil
+	}
+	for _, u := range v.state.Interrupted() {
+		if len(u.Method) < 4 || u.Method[:4] != "vol." {
+			continue
+		}
+		row := p.add(failed, "interrupted", interruptedResource(u.Method), u.Subject, "%s was cut off on %s and was neither repeated nor undone: look at what is there", u.Method, u.Subject)
+		row.Method, row.Since = registry.Some(u.Method), registry.Some(u.At)
+	}
+	for _, m := range mounts {
+		if !m.Exists {
+			p.add(failed, "mount_missing", "mount", m.Target, "what is registered at %s is not mounted", m.Target)
+		}
+	}
+	for _, problem := range v.state.Problems() {
+		p.add(warning, "state_damaged", "state", problem.File, "part of the state could not be read: %s", problem.Cause)
+	}
+	return p.list
+}
+
+// interruptedResource is what a write to a device or a deletion was about.
+func interruptedResource(method string) string {
+	switch method {
+	case "vol.create_partition":
+		return "disk"
+	case "vol.delete_subvolume":
+		return "subvolume"
+	case "vol.create_md_array", "vol.stop_md_array":
+		return "array"
+	}
+	return "filesystem"
+}
+
+// mendTables mends the partition tables that a change of ours was cut off on. Which disk that was is known by
+// the GUID of its table, since its name may be another's now.
+func (v *Vol) mendTables(ctx context.Context) {
+	for _, u := range v.state.Interrupted() {
+		if u.Method != "vol.create_partition" && u.Method != "vol.resize_max" {
+			continue
+		}
+		var detail deviceDetail
+		if json.Unmarshal(u.Detail, &detail) != nil {
+			continue
+		}
+		for _, d := range detail.Devices {
+			if d.TableUUID != "" {
+				_ = v.mendTable(ctx, d) // what cannot be mended is told by vol.inventory, as table_damaged
+			}
+		}
+	}
+}
+
+// mendTable mends the table of the one disk that was meant.
+func (v *Vol) mendTable(ctx context.Context, j journalledDevice) error {
+	s, err := blk.Open(v.root)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	names, err := s.Names()
+	if err != nil {
+		return err
+	}
+	var fitting []*blk.Disk
+	for _, name := range names {
+		k, err := s.Disk(name)
+		if err != nil || k.Size != j.SizeBytes || k.ReadOnly || j.Serial != k.Serial || j.WWN != k.WWN {
+			continue
+		}
+		one, cancel := context.WithTimeout(ctx, itemTime)
+		uuid, err := hang.Do(one, v.calls, k.Number, func() (string, error) { return v.tableUUID(k, j.Sector) })
+		cancel()
+		if err == nil && uuid == j.TableUUID {
+			fitting = append(fitting, k)
+		}
+	}
+	if len(fitting) != 1 {
+		return fmt.Errorf("mend partition table %s: %d disks bear it", j.TableUUID, len(fitting))
+	}
+	k := fitting[0]
+	unlock, err := v.state.Lock(ctx, state.Exclusive("disk/"+k.Name))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	one, cancel := context.WithTimeout(ctx, restoreTime)
+	defer cancel()
+	_, err = hang.Do(one, v.calls, k.Number, func() (struct{}, error) { return struct{}{}, v.mendDisk(k, j.Sector) })
+	return err
+}
+
+func (v *Vol) tableUUID(k *blk.Disk, sector int64) (string, error) {
+	f, err := blk.OpenNode(v.root+nodePath(k.Name), k.Number, unix.O_RDONLY)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return gpt.DiskGUID(f, k.Size, sector)
+}
+
+func (v *Vol) mendDisk(k *blk.Disk, sector int64) error {
+	f, err := blk.OpenNode(v.root+nodePath(k.Name), k.Number, unix.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := blk.Lock(f); err != nil {
+		return err
+	}
+	phases, _, err := gpt.Mend(f, k.Size, sector)
+	if err != nil {
+		return err
+	}
+	return gpt.Apply(f, phases)
+}
