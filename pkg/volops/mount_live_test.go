@@ -110,6 +110,7 @@ func TestMountRefusals(t *testing.T) {
 	must(t, os.Symlink("nowhere", dir+"/dangling"))
 	must(t, os.Mkdir(dir+"/bound", 0o755))
 	must(t, unix.Mount("/etc", dir+"/bound", "", unix.MS_BIND, ""))
+	must(t, unix.Mount("", dir+"/bound", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")) // the folder is removed at the end, what is bound must not
 	defer unix.Unmount(dir+"/bound", unix.MNT_DETACH)
 	must(t, os.WriteFile(dir+"/file", nil, 0o600))
 	for target, kind := range map[string]string{
