@@ -33,6 +33,9 @@ type exchange struct {
 	onWire   bool  // a part of the answer is on the wire
 	streamed int   // how many bytes of it
 	broken   error // why no more can be put there
+
+	out     registry.Out // of a call that runs on the connection's goroutine
+	opening int          // how many bytes of that answer stand before its result
 }
 
 // kept is the largest buffer that is kept for the next exchange: that of an answer that has just not been
@@ -142,6 +145,14 @@ func (x *exchange) send() {
 // implicitLength is up to where net/http finds the length of an answer by itself: it is what its own
 // buffer holds when the handler returns.
 const implicitLength = 2048
+
+// announced is the size of a single call's answer that is about to be streamed, where it is known; else -1.
+func (x *exchange) announced() int {
+	if x.out.Size == 0 {
+		return -1
+	}
+	return x.opening + int(x.out.Size) + len("}")
+}
 
 // begin sets the headers of an answer whose body has size bytes; -1 is not known.
 func (x *exchange) begin(size int) {

@@ -36,7 +36,7 @@ import (
 )
 
 // Backend is what runs a call that has passed every judgement: the handlers of this process, or a proxy. It may
-// be a Lanes, a HealthReporter and a prometheus.Collector besides.
+// be a Lanes, a Prompt, a HealthReporter and a prometheus.Collector besides.
 type Backend interface {
 	// Call runs m and appends its result to out. params is what m.Decode made of raw, the params as they
 	// stand in the request; both are the backend's until Call returns, even where the pipeline has given
@@ -52,6 +52,13 @@ type Lanes interface {
 	Lanes() int
 	// Lane is which of them m goes, counted from 0; -1 is any.
 	Lane(m *registry.Method) int
+}
+
+// Prompt is a Backend each of whose calls comes back as soon as its context is done. They run on the connection's
+// own goroutine, since nobody ever has to be waited for.
+type Prompt interface {
+	// Prompt does nothing.
+	Prompt()
 }
 
 // lanesOf finds the lane of each method. Without lanes all go the same.
@@ -110,6 +117,7 @@ type Server struct {
 	inline   []bool       // by the method's place in the table: own answers it
 	lanes    []int        // by the method's place in the table: the lane that it goes
 	laned    bool         // there is more than one
+	prompt   bool         // the backend is Prompt
 	alias    Alias
 
 	ledger     *ledger
@@ -163,6 +171,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.laned = slices.Max(s.lanes) > 0
+	_, s.prompt = o.Backend.(Prompt)
 	s.alias = o.Alias
 	s.SetPolicy(cmp.Or(o.Policy, acl.Default(o.DaemonUID)))
 	s.ledger = newLedger(s.limits, o.DaemonUID)

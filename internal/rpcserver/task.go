@@ -1,6 +1,7 @@
 package rpcserver
 
 import (
+	"cmp"
 	"context"
 	"runtime/debug"
 	"slices"
@@ -46,20 +47,14 @@ func (x *exchange) run(c *call, m *registry.Method, params any, rec *record) err
 	}
 	ctx, cancel := x.context(m, rec)
 	defer cancel()
+	if x.s.prompt {
+		return x.runHere(ctx, c, m, params, rec)
+	}
 	t := x.s.tasks.Get().(*task)
 	t.s, t.share, t.lane, t.x = x.s, x.c.share, x.lane, x
 	t.ctx, t.backend, t.method, t.params, t.raw = ctx, x.s.backend, m, params, c.params
 	mark := len(x.buf)
-	t.out.Buf = appendResult(x.buf, c.id)
-	switch {
-	case x.batch:
-		t.out.Limit = len(t.out.Buf) + x.s.limits.MemberBytes
-	case c.id == nil:
-		t.out.Write = discard
-	default:
-		x.c.cutoff = rec.deadline
-		t.out.Write = t.write
-	}
+	x.aim(&t.out, c, t.write, rec)
 	x.s.workers.start(t)
 	err, came := t.await(ctx, x.s.deadlines.Grace)
 	if !came {
@@ -72,6 +67,38 @@ func (x *exchange) run(c *call, m *registry.Method, params any, rec *record) err
 	}
 	x.s.recycle(t)
 	return x.checkSize(mark, err)
+}
+
+// aim has a result go where it belongs: into the buffer of a batch, nowhere for a notification, else to write,
+// as it grows.
+func (x *exchange) aim(out *registry.Out, c *call, write func([]byte) error, rec *record) {
+	out.Buf = appendResult(x.buf, c.id)
+	switch {
+	case x.batch:
+		out.Limit = len(out.Buf) + x.s.limits.MemberBytes
+	case c.id == nil:
+		out.Write = discard
+	default:
+		x.c.cutoff = rec.deadline
+		out.Write = write
+	}
+}
+
+// runHere runs the call of a backend that is prompt.
+func (x *exchange) runHere(ctx context.Context, c *call, m *registry.Method, params any, rec *record) error {
+	var failed error // why the wire took no more
+	mark := len(x.buf)
+	x.out = registry.Out{}
+	x.aim(&x.out, c, func(p []byte) error {
+		if failed == nil {
+			failed = x.pass(p)
+		}
+		return failed
+	}, rec)
+	x.opening = len(x.out.Buf) - mark
+	err := x.s.invoke(ctx, x.s.backend, m, params, c.params, &x.out)
+	x.buf = x.out.Buf
+	return x.checkSize(mark, cmp.Or(failed, err))
 }
 
 // recycle keeps a task that nobody uses any more for the next call.
@@ -188,7 +215,7 @@ func (x *exchange) pass(p []byte) error {
 			return limit
 		}
 		x.stream, x.onWire = true, true
-		x.begin(-1)
+		x.begin(x.announced())
 	}
 	x.streamed += len(p)
 	return x.write(p)

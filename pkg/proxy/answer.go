@@ -18,8 +18,12 @@ const (
 	wholeSize = 64 << 10
 	// tailSize is how much of a longer answer is kept back until its end is known: what follows the result.
 	tailSize = 256
-	// partSize is how much of a longer answer is read at a time.
-	partSize = registry.FlushSize + tailSize
+	// beginSize is how much of it is looked through for the beginning of the result.
+	beginSize = 2 << 10
+	// Of a longer answer so much is read at a time, of one that is longer than longAnswer more.
+	shortPart  = registry.FlushSize + tailSize
+	longPart   = 256<<10 + tailSize
+	longAnswer = 1 << 20
 )
 
 // The members of an answer.
@@ -157,34 +161,42 @@ type stream struct {
 	missing uint8 // members that must follow the result
 	opening byte  // the first byte of the result
 	start   int   // where in out.Buf stands what has come of the result and is not on the wire
+	part    int   // how much is read at a time
+	passed  int64 // how much of the result is on the wire
 }
 
 // maxEscape is how far before its end a text can be found wrong that has been cut within a surrogate pair.
 const maxEscape = 12
 
 // begin reads the first part of an answer, up to and with the beginning of its result, which it appends to out.
-func (s *stream) begin(text, id []byte, out *registry.Out) error {
+func (s *stream) begin(text, id []byte, rest *body, out *registry.Out) error {
 	e := envelope{id: id}
-	o := jsonwire.ReadObject(text)
+	head := text[:min(len(text), beginSize)]
+	o := jsonwire.ReadObject(head)
 	for o.Next() {
 		e.member(o.Name(), o.Value())
 	}
 	var syntax *jsonwire.SyntaxError
 	name, value := o.Unfinished()
 	switch {
-	case errors.As(o.Err(), &syntax) && syntax.Offset < len(text)-maxEscape:
+	case errors.As(o.Err(), &syntax) && syntax.Offset < len(head)-maxEscape:
 		return fault("its answer is not a JSON object: %v", syntax)
 	case e.fault != nil:
 		return e.withError(e.fault)
 	case string(name) != "result" || e.seen&sawResult != 0 || len(value) == 0:
-		return fault("its answer has no result within its first %d bytes", len(text))
+		return fault("its answer has no result within its first %d bytes", len(head))
 	case e.seen&sawError != 0 && jsonwire.KindOf(e.error) != jsonwire.Null:
 		return fault("its answer has both a result and an error")
 	}
 	s.missing = (sawVersion | sawID) &^ e.seen
 	s.opening = value[0]
 	s.start = len(out.Buf)
-	out.Buf = append(out.Buf, value...)
+	before := len(head) - len(value)
+	out.Buf = append(out.Buf, text[before:]...)
+	if !rest.chunked {
+		// The closing brace is not the result's. Whatever else is not is made up for by blanks.
+		out.Size = int64(len(text)-before) + rest.left - int64(len("}"))
+	}
 	return nil
 }
 
@@ -194,7 +206,7 @@ func (s *stream) copy(from *body, id []byte, out *registry.Out) error {
 		if err := s.spill(out); err != nil {
 			return err
 		}
-		b := slices.Grow(out.Buf, partSize-min(partSize-tailSize, len(out.Buf)))
+		b := slices.Grow(out.Buf, s.part-len(out.Buf))
 		n, err := from.Read(b[len(b):cap(b)])
 		out.Buf = b[:len(b)+n]
 		if errors.Is(err, io.EOF) {
@@ -208,7 +220,7 @@ func (s *stream) copy(from *body, id []byte, out *registry.Out) error {
 
 // spill puts what has come on the wire where it is much, but for the tail.
 func (s *stream) spill(out *registry.Out) error {
-	if len(out.Buf) < partSize {
+	if len(out.Buf) < s.part {
 		return nil
 	}
 	var tail [tailSize]byte
@@ -217,7 +229,13 @@ func (s *stream) spill(out *registry.Out) error {
 	out.Buf = out.Buf[:rest]
 	err := out.Spill()
 	if len(out.Buf) < rest {
+		s.passed += int64(rest - s.start)
 		s.start = len(out.Buf)
+	} else if out.Write == nil {
+		s.part = rest + shortPart // it all stays in the buffer
+	}
+	if s.passed > longAnswer {
+		s.part = longPart
 	}
 	out.Buf = append(out.Buf, tail[:]...)
 	return err
@@ -230,6 +248,10 @@ func (s *stream) end(id []byte, out *registry.Out) error {
 		return fault("its answer does not end as a JSON-RPC answer does")
 	}
 	out.Buf = out.Buf[:s.start+n]
+	if out.Size > 0 && out.Write != nil {
+		blanks := int(out.Size - s.passed - int64(n))
+		out.Buf = append(out.Buf, bytes.Repeat([]byte{' '}, blanks)...)
+	}
 	return nil
 }
 

@@ -25,8 +25,13 @@ type conn struct {
 	start, end int // what of in has been read and not been taken
 
 	raw   syscall.RawConn
-	look  func(fd uintptr) // made once, since it would be made anew for each look
-	alive bool
+	look  func(fd uintptr) // these are made once, since they would be made anew for each use
+	alive bool             // what look saw
+	poll  func(fd uintptr)
+	read  func(fd uintptr) bool
+	into  [2][]byte // what read reads into
+	n     int       // what read did
+	err   error
 }
 
 func newConn(c *net.UnixConn, path string) (*conn, error) {
@@ -40,7 +45,37 @@ func newConn(c *net.UnixConn, path string) (*conn, error) {
 		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		n.alive = errors.Is(err, unix.EAGAIN)
 	}
+	n.poll = func(fd uintptr) {
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
+	}
+	n.read = func(fd uintptr) bool {
+		n.n, n.err = unix.Readv(int(fd), n.into[:])
+		return !errors.Is(n.err, unix.EAGAIN)
+	}
 	return n, nil
+}
+
+// aheadOfChunks is how much is read along with a chunk of what follows it: the head of the next one.
+const aheadOfChunks = 512
+
+// readChunk reads into p, which ends where a chunk does, and a little of what follows into the buffer, which must
+// be empty, by one system call.
+func (c *conn) readChunk(p []byte) (int, error) {
+	c.into = [2][]byte{p, c.in[:aheadOfChunks]}
+	err := c.raw.Read(c.read)
+	c.into = [2][]byte{}
+	switch {
+	case err != nil:
+		return 0, err
+	case errors.Is(c.err, unix.EINTR):
+		return 0, nil
+	case c.err != nil:
+		return 0, &net.OpError{Op: "read", Net: "unix", Err: c.err}
+	case c.n == 0:
+		return 0, errCut
+	}
+	c.start, c.end = 0, max(0, c.n-len(p))
+	return min(c.n, len(p)), nil
 }
 
 // usable tells whether the other side has neither hung up nor sent what nobody asked for.
@@ -48,6 +83,16 @@ func (c *conn) usable() bool {
 	c.alive = false
 	err := c.raw.Control(c.look)
 	return err == nil && c.alive && c.start == c.end
+}
+
+// patience is how long wait waits, in milliseconds.
+const patience = 1
+
+// wait waits a moment for an answer in the kernel. To wait the runtime's way costs a handful of system calls and
+// wakes other threads up, which is as much as all else that a small call costs here. It is for when there is
+// nothing else to do, since it keeps a thread.
+func (c *conn) wait() {
+	_ = c.raw.Control(c.poll)
 }
 
 // lateness is what an upstream that has been told the deadline gets to say so itself; it knows better what of

@@ -144,6 +144,8 @@ func (b *body) Read(p []byte) (n int, err error) {
 	if ahead := b.c.buffered(); len(ahead) > 0 {
 		n = copy(p, ahead)
 		b.c.start += n
+	} else if b.chunked && int64(len(p)) == b.left {
+		n, err = b.c.readChunk(p)
 	} else if n, err = b.c.Read(p); errors.Is(err, io.EOF) {
 		err = errCut
 	}

@@ -117,6 +117,13 @@ func (p *pool) close() {
 	p.rest()
 }
 
+// alone tells whether no more than one connection is in use.
+func (p *pool) alone() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.busy <= 1
+}
+
 // count is how many connections are in use and how many wait.
 func (p *pool) count() (busy, idle int) {
 	p.mu.Lock()

@@ -5,9 +5,9 @@
 //
 // Only the envelope changes on the way: id, name, and params by position, which go up by name. A result comes
 // back as it stands, read and passed on piece by piece, in the same memory whatever its size. An answer of at
-// most 64 KiB is checked to its last byte before anything is passed on. Of a longer one are checked the first
-// 64 KiB, the framing, and the end of the envelope; where those do not hold the call ends in an error, and the
-// pipeline cuts what is on the wire, so that a half result never looks whole.
+// most 64 KiB is checked to its last byte before anything is passed on. Of a longer one are checked the framing,
+// what stands before the result and behind it, and how the result begins and ends; where those do not hold the
+// call ends in an error, and the pipeline cuts what is on the wire, so that a half result never looks whole.
 //
 // It refuses an upstream that runs as somebody who is not trusted, and answers that are not exactly one answer
 // to the request that was sent. A request is sent twice only where it changes nothing and the connection had
@@ -90,6 +90,9 @@ func (p *Proxy) Close() error {
 	}
 	return nil
 }
+
+// Prompt says that Call waits for nothing but sockets, which its context ends.
+func (p *Proxy) Prompt() {}
 
 // Lanes is how many upstreams there are.
 func (p *Proxy) Lanes() int { return len(p.upstreams) }

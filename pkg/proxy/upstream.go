@@ -90,7 +90,7 @@ func (u *upstream) call(ctx context.Context, m *registry.Method, params []byte, 
 // exchange sends the request and takes the answer.
 func (u *upstream) exchange(ctx context.Context, c *conn, x *exchange, out *registry.Out) error {
 	stop := c.endWith(ctx)
-	last, err := x.run(c, out)
+	last, err := x.run(c, u.pool.alone(), out)
 	if stop() && reusable(err) && !last {
 		c.used = true
 		u.pool.keep(c)
@@ -105,9 +105,12 @@ func (u *upstream) exchange(ctx context.Context, c *conn, x *exchange, out *regi
 func reusable(err error) bool { return err == nil || isAnswer(err) }
 
 // run sends the request and passes the answer on. last says that the connection ends with it.
-func (x *exchange) run(c *conn, out *registry.Out) (last bool, err error) {
+func (x *exchange) run(c *conn, alone bool, out *registry.Out) (last bool, err error) {
 	if _, err := c.Write(x.request); err != nil {
 		return true, err
+	}
+	if alone {
+		c.wait()
 	}
 	h, err := c.readHead()
 	x.answered = c.end > 0 || err == nil
@@ -127,21 +130,26 @@ func (x *exchange) run(c *conn, out *registry.Out) (last bool, err error) {
 		out.Buf = append(out.Buf, result...)
 		return h.last, out.Spill()
 	}
-	var s stream
-	if err := s.begin(text, x.idText, out); err != nil {
+	s := stream{part: shortPart}
+	if err := s.begin(text, x.idText, &b, out); err != nil {
 		return true, err
 	}
 	return h.last, s.copy(&b, x.idText, out)
 }
 
-// gather reads a body as far as it is looked at before anything is passed on, and tells whether that is all.
+// gather reads a body as far as it is looked at before anything is passed on, and tells whether that is all. Of one
+// that is known to be long that is no more than what stands before the result.
 func (x *exchange) gather(b *body) (text []byte, whole bool, err error) {
 	if text, ok := b.inBuffer(); ok {
 		return text, true, nil
 	}
-	x.text = slices.Grow(x.text[:0], wholeSize)
-	for len(x.text) < wholeSize {
-		n, err := b.Read(x.text[len(x.text):wholeSize])
+	most := wholeSize
+	if !b.chunked && b.left > wholeSize {
+		most = beginSize
+	}
+	x.text = slices.Grow(x.text[:0], most)
+	for len(x.text) < most {
+		n, err := b.Read(x.text[len(x.text):most])
 		x.text = x.text[:len(x.text)+n]
 		if errors.Is(err, io.EOF) {
 			return x.text, true, nil

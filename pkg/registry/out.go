@@ -18,6 +18,9 @@ type Out struct {
 	Write func([]byte) error
 	// Limit bounds Buf where Write is nil; 0 is no bound.
 	Limit int
+	// Size is how many bytes the result will have, set before the first Spill by who knows; 0 is not
+	// known. A result of another size then breaks off.
+	Size int64
 
 	sent bool
 }
