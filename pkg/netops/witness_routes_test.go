@@ -79,8 +79,8 @@ func (h *host) lockedOf(t *testing.T, family string) map[string][]string {
 var tables = map[any]float64{nil: 254, "main": 254, "local": 255, "default": 253}
 
 func routeOf(t *testing.T, r object, family string, index map[string]any, locked map[string][]string) object {
-	o := object{"type": r["type"], "protocol": r["protocol"], "scope": r["scope"], "managed": r["protocol"] == "109"}
-	if o["managed"] == true {
+	o := object{"type": r["type"], "protocol": r["protocol"], "scope": r["scope"], "managed": false} // registered by none
+	if r["protocol"] == "109" {
 		o["protocol"] = "my_os_server"
 	}
 	o["family"] = map[string]string{"-4": "ipv4", "-6": "ipv6"}[family]
