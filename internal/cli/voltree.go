@@ -113,8 +113,8 @@ func hangMounts(b *branch, mounts []registry.Mount) {
 
 func (s *session) hangArray(root *branch, a *registry.MdArray) {
 	text := fmt.Sprintf("%s %s %s %s", s.paint.bold(clean(a.Path)), clean(a.Level), s.paint.mood(clean(a.ArrayState)), sizeText(a.SizeBytes))
-	if a.Degraded > 0 {
-		text += " " + s.paint.bad(fmt.Sprintf("degraded: %d of %d missing", a.Degraded, a.RaidDisks))
+	if lacking := a.Degraded.Or(0); lacking > 0 {
+		text += " " + s.paint.bad(fmt.Sprintf("degraded: %d of %d missing", lacking, a.RaidDisks.Or(0)))
 	}
 	b := root.add(text)
 	if sync := a.Sync; sync != nil && sync.Percent.IsSet() {

@@ -168,7 +168,10 @@ func (a *Array) readSync(m folder) {
 	if action == "" {
 		return
 	}
-	s := &Sync{Action: action, Last: m.text("last_sync_action")}
+	s := &Sync{Action: action}
+	if s.Last = m.text("last_sync_action"); actions[s.Last] != "" { // it says recovery as mdstat does
+		s.Last = actions[s.Last]
+	}
 	if s.Last == "none" {
 		s.Last = ""
 	}
@@ -178,9 +181,9 @@ func (a *Array) readSync(m folder) {
 	default: // "none", or sectors done / of how many
 		if done, total, ok := strings.Cut(completed, " / "); ok {
 			s.Done, s.Total = times(number(done), sector), times(number(total), sector)
+			s.Speed = m.scaled("sync_speed", 1024)
 		}
 	}
-	s.Speed = m.scaled("sync_speed", 1024)
 	s.Min = m.scaled("sync_min", sector)
 	s.Max = m.scaled("sync_max", sector) // "max" is no number
 	s.Mismatch = m.scaled("mismatch_cnt", sector)

@@ -4441,8 +4441,10 @@ func (v *MdArray) AppendJSON(b []byte) []byte {
 		b = append(b, `,"component_size_bytes":`...)
 		b = jsonwire.AppendInt(b, v.ComponentSizeBytes.value)
 	}
-	b = append(b, `,"raid_disks":`...)
-	b = jsonwire.AppendInt(b, v.RaidDisks)
+	if v.RaidDisks.set {
+		b = append(b, `,"raid_disks":`...)
+		b = jsonwire.AppendInt(b, v.RaidDisks.value)
+	}
 	if v.TotalDevices.set {
 		b = append(b, `,"total_devices":`...)
 		b = jsonwire.AppendInt(b, v.TotalDevices.value)
@@ -4463,8 +4465,10 @@ func (v *MdArray) AppendJSON(b []byte) []byte {
 		b = append(b, `,"spare_devices":`...)
 		b = jsonwire.AppendInt(b, v.SpareDevices.value)
 	}
-	b = append(b, `,"degraded":`...)
-	b = jsonwire.AppendInt(b, v.Degraded)
+	if v.Degraded.set {
+		b = append(b, `,"degraded":`...)
+		b = jsonwire.AppendInt(b, v.Degraded.value)
+	}
 	if v.RemovedSlots != nil {
 		b = append(b, `,"removed_slots":[`...)
 		for i := range v.RemovedSlots {

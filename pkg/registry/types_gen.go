@@ -2546,7 +2546,7 @@ type LoopBacking struct {
 	DirectIo Opt[bool] `json:"direct_io,omitzero"`
 }
 
-// MdArray: One MD array: what `mdadm --detail` prints (/sys/block/mdN/md, GET_ARRAY_INFO, the members'
+// MdArray: One MD array: what `mdadm --detail` prints (/sys/block/mdN/md, /proc/mdstat, the members'
 // superblocks).
 type MdArray struct {
 	// Kernel name.
@@ -2564,14 +2564,15 @@ type MdArray struct {
 	// broken.
 	ArrayState string `json:"array_state"`
 	// State in mdadm's words: clean, active, degraded, recovering, resyncing, reshaping, checking, FAILED,
-	// inactive, read-only, Not Started.
+	// inactive, Not Started; and read-only, which mdadm does not say, in place of the first two.
 	States []string `json:"states,omitzero"`
 	// Size of the array. Bytes.
 	SizeBytes int64 `json:"size_bytes"`
 	// What it takes of each member (Used Dev Size). Bytes.
 	ComponentSizeBytes Opt[int64] `json:"component_size_bytes,omitzero"`
-	// How many members it should have.
-	RaidDisks int64 `json:"raid_disks"`
+	// How many members it should have; absent where only superblocks say it that were not read, and for
+	// containers.
+	RaidDisks Opt[int64] `json:"raid_disks,omitzero"`
 	// Members that are there, spares and faulty ones with them.
 	TotalDevices Opt[int64] `json:"total_devices,omitzero"`
 	// Members in sync.
@@ -2582,11 +2583,13 @@ type MdArray struct {
 	FailedDevices Opt[int64] `json:"failed_devices,omitzero"`
 	// Spares.
 	SpareDevices Opt[int64] `json:"spare_devices,omitzero"`
-	// How many members it lacks; 0: it is whole (md/degraded).
-	Degraded int64 `json:"degraded"`
-	// Places that nothing fills.
+	// How many members in sync it lacks; 0: it is whole (md/degraded, of arrays that do not run: the
+	// superblocks). Absent where raid_disks is.
+	Degraded Opt[int64] `json:"degraded,omitzero"`
+	// Places that no member has; a faulty one keeps its place until the kernel lets go of it. Absent where
+	// raid_disks is.
 	RemovedSlots []int64 `json:"removed_slots,omitzero"`
-	// How many further members may fail for certain.
+	// How many further members may fail for certain, whichever they are; of arrays that run.
 	FailuresSurvived Opt[int64] `json:"failures_survived,omitzero"`
 	// Version of the superblock: 0.90, 1.0, 1.1, 1.2, imsm, ddf, none.
 	Metadata Opt[string] `json:"metadata,omitzero"`
@@ -2675,9 +2678,9 @@ const (
 type MdSync struct {
 	// idle, resync, recover, check, repair, reshape, frozen.
 	Action string `json:"action"`
-	// Done of each member. Bytes.
+	// Done, of total_bytes. Bytes.
 	DoneBytes Opt[int64] `json:"done_bytes,omitzero"`
-	// To be done of each member. Bytes.
+	// To be done: of each member, for a resync, check or repair of raid10 of the array. Bytes.
 	TotalBytes Opt[int64] `json:"total_bytes,omitzero"`
 	// done_bytes of total_bytes.
 	Percent Opt[float64] `json:"percent,omitzero"`
@@ -2696,7 +2699,7 @@ type MdSync struct {
 	MismatchBytes Opt[int64] `json:"mismatch_bytes,omitzero"`
 	// How far a reshape has come on the array. Bytes.
 	ReshapePositionBytes Opt[int64] `json:"reshape_position_bytes,omitzero"`
-	// What was done before, where the kernel tells it.
+	// What was done last, or is being done: as action has it.
 	LastAction Opt[string] `json:"last_action,omitzero"`
 }
 
@@ -6075,7 +6078,7 @@ type VolCreateFilesystemResult struct {
 type VolCreateMDArrayResult struct {
 	// False: it stood already.
 	Created bool `json:"created"`
-	// One MD array: what `mdadm --detail` prints (/sys/block/mdN/md, GET_ARRAY_INFO, the members' superblocks).
+	// One MD array: what `mdadm --detail` prints (/sys/block/mdN/md, /proc/mdstat, the members' superblocks).
 	Array MdArray `json:"array"`
 }
 
@@ -6300,7 +6303,7 @@ type VolListSubvolumesResult struct {
 
 // VolMDDetailResult: mdadm --detail.
 type VolMDDetailResult struct {
-	// One MD array: what `mdadm --detail` prints (/sys/block/mdN/md, GET_ARRAY_INFO, the members' superblocks).
+	// One MD array: what `mdadm --detail` prints (/sys/block/mdN/md, /proc/mdstat, the members' superblocks).
 	Array MdArray `json:"array"`
 }
 

@@ -61,7 +61,6 @@ func (f *arrayFacts) row(links blk.Links) *registry.MdArray {
 		ArrayState:         f.State,
 		SizeBytes:          min(f.Size, maxInteger),
 		ComponentSizeBytes: registry.NonZero(min(f.Component, maxInteger)),
-		RaidDisks:          f.RaidDisks.Value,
 		Metadata:           registry.NonZero(f.Metadata),
 		UUID:               registry.NonZero(f.UUID),
 		ChunkBytes:         registry.NonZero(f.Chunk),
@@ -158,19 +157,20 @@ func (f *arrayFacts) countMembers(row *registry.MdArray) {
 
 // fillHealth says what lacks, and what the array bears yet.
 func (f *arrayFacts) fillHealth(row *registry.MdArray) {
-	row.RemovedSlots = f.removedSlots()
-	row.Degraded = f.Degraded.Value
-	if !f.Degraded.Known && f.slots != nil {
-		for _, ok := range f.slots {
-			if !ok {
-				row.Degraded++
-			}
-		}
-	}
-	if f.slots == nil || row.Level == "container" || len(f.slots) == 0 {
+	if len(f.slots) == 0 {
 		row.States = f.states(0)[:1]
 		return
 	}
+	missing := int64(0)
+	for _, ok := range f.slots {
+		if !ok {
+			missing++
+		}
+	}
+	if f.Degraded.Known {
+		missing = f.Degraded.Value
+	}
+	row.RaidDisks, row.Degraded, row.RemovedSlots = arrayInteger(f.RaidDisks), registry.Some(missing), f.removedSlots()
 	survives := md.Survives(f.Level, f.Layout, f.slots)
 	if f.started() {
 		row.FailuresSurvived = registry.Some(max(0, survives))

@@ -40,8 +40,8 @@ var arrayScenes = []arrayScene{
 	{name: "raid1, version 0.90", create: "-e0.90 -l1 -n2 --assume-clean 0 1"},
 	{name: "raid1, version 1.0, a spare", create: "-e1.0 -l1 -n2 -x1 --assume-clean 0 1 2"},
 	{name: "raid1, version 1.1, one is missing", create: "-e1.1 -l1 -n2 0 missing", want: func(t *testing.T, a *registry.MdArray) {
-		if a.FailuresSurvived.Or(-1) != 0 || a.Degraded != 1 || !slices.Equal(a.RemovedSlots, []int64{1}) {
-			t.Errorf("survives %v, degraded %d, removed %v", a.FailuresSurvived, a.Degraded, a.RemovedSlots)
+		if a.FailuresSurvived.Or(-1) != 0 || a.Degraded.Or(-1) != 1 || !slices.Equal(a.RemovedSlots, []int64{1}) {
+			t.Errorf("survives %v, degraded %v, removed %v", a.FailuresSurvived, a.Degraded, a.RemovedSlots)
 		}
 	}},
 	{name: "raid1, resync", create: "-l1 -n2 0 1", slow: true, want: wantSync("resync", "")},
@@ -297,7 +297,7 @@ func detailOf(a *registry.MdArray, w *mdadmDetail) *mdadmDetail {
 		d.Facts["MD_DEVICES"] = count(a.TotalDevices)
 		return d
 	}
-	d.Facts["MD_LEVEL"], d.Facts["MD_DEVICES"] = a.Level, strconv.FormatInt(a.RaidDisks, 10)
+	d.Facts["MD_LEVEL"], d.Facts["MD_DEVICES"] = a.Level, count(a.RaidDisks)
 	d.Facts["Raid Devices"] = d.Facts["MD_DEVICES"]
 	d.Facts["Active Devices"], d.Facts["Failed Devices"] = count(a.ActiveDevices), count(a.FailedDevices)
 	d.Facts["Spare Devices"] = count(a.SpareDevices)

@@ -236,8 +236,8 @@ func (p *problemList) array(a *registry.MdArray) {
 	switch {
 	case broken:
 		p.add(failed, "degraded", "array", a.Path, "%s has lost more members than it can do without", a.Path)
-	case a.Degraded > 0:
-		p.add(warning, "degraded", "array", a.Path, "%s lacks %d of its %d members", a.Path, a.Degraded, a.RaidDisks)
+	case a.Degraded.Or(0) > 0:
+		p.add(warning, "degraded", "array", a.Path, "%s lacks %d of its %d members", a.Path, a.Degraded.Or(0), a.RaidDisks.Or(0))
 	}
 	s := a.Sync
 	if s == nil || !slices.Contains([]string{"resync", "recover", "reshape"}, s.Action) {

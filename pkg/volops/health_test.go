@@ -150,10 +150,10 @@ func TestHealthOfArrays(t *testing.T) {
 	}{
 		"whole":      {registry.MdArray{Path: "/dev/md0", ArrayState: "clean", Sync: &registry.MdSync{Action: "idle"}}, nil},
 		"checked":    {registry.MdArray{Path: "/dev/md0", Sync: &registry.MdSync{Action: "check"}}, nil},
-		"degraded":   {registry.MdArray{Path: "/dev/md0", Degraded: 1, RaidDisks: 2}, []string{"warning degraded array /dev/md0"}},
-		"rebuilding": {registry.MdArray{Path: "/dev/md0", Degraded: 1, Sync: rebuilding}, []string{"warning degraded array /dev/md0", "warning rebuilding array /dev/md0 done_bytes=7 speed_bps=9"}},
-		"broken":     {registry.MdArray{Path: "/dev/md0", ArrayState: "broken", Degraded: 2}, []string{"failed degraded array /dev/md0"}},
-		"failed":     {registry.MdArray{Path: "/dev/md0", States: []string{"clean", "FAILED"}, Degraded: 2}, []string{"failed degraded array /dev/md0"}},
+		"degraded":   {registry.MdArray{Path: "/dev/md0", Degraded: registry.Some(int64(1)), RaidDisks: registry.Some(int64(2))}, []string{"warning degraded array /dev/md0"}},
+		"rebuilding": {registry.MdArray{Path: "/dev/md0", Degraded: registry.Some(int64(1)), Sync: rebuilding}, []string{"warning degraded array /dev/md0", "warning rebuilding array /dev/md0 done_bytes=7 speed_bps=9"}},
+		"broken":     {registry.MdArray{Path: "/dev/md0", ArrayState: "broken", Degraded: registry.Some(int64(2))}, []string{"failed degraded array /dev/md0"}},
+		"failed":     {registry.MdArray{Path: "/dev/md0", States: []string{"clean", "FAILED"}, Degraded: registry.Some(int64(2))}, []string{"failed degraded array /dev/md0"}},
 	} {
 		p := problemList{}
 		p.array(&c.array)
