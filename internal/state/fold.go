@@ -197,7 +197,7 @@ func (s *Store) rotate() error {
 // all of it or nothing.
 func (s *Store) firstLine() ([]byte, error) {
 	j := &s.journal
-	r := record{Type: typeJournal, Changes: j.unsynced, Header: &header{Version: Version, Boot: j.boot, Open: s.openIntents()}}
+	r := record{Type: typeJournal, Changes: j.unsynced, Header: &header{Version: Version, Boots: j.boots, Open: s.openIntents()}}
 	body, err := r.body()
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,15 +32,15 @@ type journal struct {
 	next    *batch
 	backlog []*item // outcomes that could not be written yet
 
-	disk     sync.Mutex // held by whoever writes; guards what follows
-	file     File       // nil: none yet
-	number   uint64     // of the file
-	size     int64      // bytes that are in order
-	reserved int64      // bytes that the file system keeps room for
-	written  uint64     // seq of the last record that memory shows
-	damaged  error      // why the file must not be written to again
-	unsynced []Change   // of outcomes that were written and not synced
-	boot     Boot       // in which everything was restored, as the journal says
+	disk     sync.Mutex      // held by whoever writes; guards what follows
+	file     File            // nil: none yet
+	number   uint64          // of the file
+	size     int64           // bytes that are in order
+	reserved int64           // bytes that the file system keeps room for
+	written  uint64          // seq of the last record that memory shows
+	damaged  error           // why the file must not be written to again
+	unsynced []Change        // of outcomes that were written and not synced
+	boots    map[string]Boot // in which the parts of the daemon have restored, as the journal says
 	closed   bool
 }
 
@@ -88,6 +89,27 @@ func journalNumber(file string) (uint64, bool) {
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	return n, err == nil && journalName(n) == file
+}
+
+// absent calls f where no journal was written yet.
+func (j *journal) absent(f func()) bool {
+	j.disk.Lock()
+	defer j.disk.Unlock()
+	if j.file != nil || j.number > 0 {
+		return false
+	}
+	f()
+	return true
+}
+
+// restoredIn notes the boot of a part, for the first line of the next journal.
+func (j *journal) restoredIn(part string, boot Boot) {
+	boots := maps.Clone(j.boots)
+	if boots == nil {
+		boots = map[string]Boot{}
+	}
+	boots[part] = boot
+	j.boots = boots
 }
 
 // append writes a record and then has it seen; with sync it is durable on return. A record that begins

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,15 +92,18 @@ func (s *Store) Close() error {
 
 var errClosed = errors.New("it is closed")
 
-// Restored says that all that is registered was given to the kernel of this boot: from now on
-// [Store.SameBoot] holds, and a start in the same boot looks for what is missing instead of making all anew.
-func (s *Store) Restored() error {
-	if s.SameBoot() {
+// Restored says that a part of the daemon, such as net, has given the kernel of this boot all that it has
+// registered: from the next start on [Store.SameBoot] holds for that part, until there is another boot.
+func (s *Store) Restored(part string) error {
+	if s.SameBoot(part) || !s.boot.known() {
 		return nil
 	}
 	boot := s.boot
-	it := &item{rec: &record{Type: typeBoot, Boot: &boot}}
-	it.then = func() { s.sameBoot, s.journal.boot = boot.known(), boot }
+	it := &item{rec: &record{Type: typeBoot, Boot: &boot, Part: part}}
+	it.then = func() { s.journal.restoredIn(part, boot) }
+	if s.readOnly == nil && s.journal.absent(it.then) {
+		return nil // the first line of the first journal will say it: nothing was registered yet
+	}
 	return s.append(it, true)
 }
 
@@ -170,7 +174,7 @@ func (s *Store) setAside(name string, cause error, repair bool) error {
 // loadJournals replays the journals, oldest first, and goes on with the last.
 func (s *Store) loadJournals(numbers []uint64, repair bool) error {
 	j := &s.journal
-	r := replay{store: s}
+	r := replay{store: s, boots: map[string]Boot{}}
 	for _, t := range s.tables {
 		r.seq = max(r.seq, t.seq)
 	}
@@ -186,8 +190,8 @@ func (s *Store) loadJournals(numbers []uint64, repair bool) error {
 		j.number = n
 	}
 	r.end()
-	j.seq, j.written, j.boot = r.seq, r.seq, r.boot
-	s.sameBoot = s.boot.known() && s.boot == r.boot
+	j.seq, j.written, j.boots = r.seq, r.seq, r.boots
+	s.lastBoots = r.boots
 	switch {
 	case !repair:
 		for _, a := range s.aside {
@@ -239,7 +243,7 @@ func (s *Store) salvage() error {
 type replay struct {
 	store *Store
 	seq   uint64
-	boot  Boot
+	boots map[string]Boot
 }
 
 func (r *replay) record(rec *record) {
@@ -247,7 +251,8 @@ func (r *replay) record(rec *record) {
 	r.seq = max(r.seq, rec.Seq)
 	switch rec.Type {
 	case typeJournal:
-		r.boot = rec.Header.Boot
+		r.boots = map[string]Boot{}
+		maps.Copy(r.boots, rec.Header.Boots)
 		clear(s.open)
 		for _, o := range rec.Header.Open {
 			r.begin(o.ID, o.Write)
@@ -255,7 +260,7 @@ func (r *replay) record(rec *record) {
 		}
 		r.apply(rec)
 	case typeBoot:
-		r.boot = *rec.Boot
+		r.boots[rec.Part] = *rec.Boot
 	case typeIntent:
 		r.begin(rec.Seq, *rec.Body)
 	case typeDone:

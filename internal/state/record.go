@@ -25,7 +25,7 @@ const (
 // The types of a record.
 const (
 	typeJournal = "journal" // the first of a file: version, boot, and the writes that have begun and not ended
-	typeBoot    = "boot"    // what is registered was restored in this boot
+	typeBoot    = "boot"    // what a part of the daemon has registered was restored in this boot
 	typeIntent  = "intent"
 	typeDone    = "done"
 	typeUndone  = "undone"
@@ -49,13 +49,14 @@ type record struct {
 	Cause   string   `json:"cause,omitempty"`   // undone
 	Header  *header  `json:"journal,omitempty"` // journal
 	Boot    *Boot    `json:"boot,omitempty"`    // boot
+	Part    string   `json:"part,omitempty"`    // boot: of the daemon
 }
 
 // header is what a journal needs to be read without those before it.
 type header struct {
-	Version int          `json:"version"`
-	Boot    Boot         `json:"boot"`
-	Open    []openIntent `json:"open,omitempty"`
+	Version int             `json:"version"`
+	Boots   map[string]Boot `json:"boots,omitempty"` // by part of the daemon
+	Open    []openIntent    `json:"open,omitempty"`
 }
 
 // openIntent is a write that had begun and not ended when a journal was started.
@@ -156,7 +157,7 @@ func (r *record) check() error {
 	case typeJournal:
 		ok = r.Header != nil
 	case typeBoot:
-		ok = r.Boot != nil
+		ok = r.Boot != nil && r.Part != ""
 	case typeIntent:
 		ok = r.Body != nil
 	case typeDone, typeUndone, typeForget:

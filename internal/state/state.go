@@ -93,11 +93,12 @@ type Options struct {
 
 // Store is an open state folder. Its methods may be called from several goroutines at once.
 type Store struct {
-	locks    locks
-	journal  journal
-	boot     Boot
-	now      func() time.Time
-	readOnly error // why nothing can be written; nil: it can
+	locks     locks
+	journal   journal
+	boot      Boot
+	now       func() time.Time
+	lastBoots map[string]Boot // what the parts had restored in before this start
+	readOnly  error           // why nothing can be written; nil: it can
 
 	foldIdle time.Duration
 	folding  sync.Mutex   // held by one fold at a time
@@ -114,7 +115,6 @@ type Store struct {
 	foldSoon    bool         // a fold is about to begin
 	foldError   error        // how the last one in the background went
 	closed      bool
-	sameBoot    bool
 }
 
 // Problem is a file of the state folder that could not be used as it was.
@@ -139,13 +139,10 @@ type Unfinished struct {
 // ErrReadOnly is in the chain of the error of every write to a store whose folder cannot be written.
 var ErrReadOnly = errors.New("the state folder cannot be written")
 
-// SameBoot tells whether the folder was last written in this very boot, so that what the kernel was given
-// may still be there. In another boot all of it is gone.
-func (s *Store) SameBoot() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sameBoot
-}
+// SameBoot tells whether a part of the daemon, such as net, had restored in this very boot before this
+// start, so that what it gave the kernel may still be there. Otherwise all of it is gone. The answer stays
+// the same until the store is closed, whatever Restored is told.
+func (s *Store) SameBoot(part string) bool { return s.boot.known() && s.lastBoots[part] == s.boot }
 
 // Boot is the identity of this boot.
 func (s *Store) Boot() Boot { return s.boot }

@@ -32,12 +32,15 @@ func (n *Net) Restore(ctx context.Context) (*Restored, error) {
 			return out, err
 		}
 	}
-	if !n.state.SameBoot() {
+	if !n.state.SameBoot("net") {
 		if err := n.restoreAll(ctx, out); err != nil {
 			return out, err
 		}
 	}
 	out.Made = int(n.steps.Load() - before)
+	if err := n.state.Restored("net"); err != nil && !errors.Is(err, state.ErrReadOnly) {
+		return out, err
+	}
 	return out, nil
 }
 
@@ -49,7 +52,7 @@ func (n *Net) resume(ctx context.Context, w *state.Write, out *Restored) error {
 	if !ours {
 		return nil // of another part of the daemon
 	}
-	if !n.state.SameBoot() {
+	if !n.state.SameBoot("net") {
 		out.Finished = append(out.Finished, in.Method)
 		return w.Done()
 	}

@@ -73,6 +73,9 @@ func (r *restorer) run(ctx context.Context) {
 			}
 		}
 	}
+	if ctx.Err() == nil && err == nil {
+		_ = v.state.Restored("vol") // what the journal does not take is told by state's own problems
+	}
 }
 
 // settleMounts ends the writes of mounts that were cut off. In this boot the kernel tells how they ended; in
@@ -84,7 +87,7 @@ func (v *Vol) settleMounts() {
 			continue
 		}
 		there := v.isMounted(in.Changes[0].Key)
-		if !v.state.SameBoot() || there == (in.Method == "vol.mount") {
+		if !v.state.SameBoot("vol") || there == (in.Method == "vol.mount") {
 			_ = w.Done() // what the journal does not take is told by state's own problems
 			continue
 		}
@@ -113,7 +116,7 @@ func (r *restorer) mountMissing(ctx context.Context) (lacking bool) {
 		if ctx.Err() != nil {
 			return false
 		}
-		if !spec.Persistent || r.v.isMounted(target) || r.v.state.SameBoot() {
+		if !spec.Persistent || r.v.isMounted(target) || r.v.state.SameBoot("vol") {
 			continue
 		}
 		one, cancel := context.WithTimeout(ctx, restoreTime)

@@ -98,7 +98,7 @@ func TestRestore(t *testing.T) {
 	if row := registeredRow(t, v, at+"/late"); row["exists"] != true {
 		t.Errorf("%v", row)
 	}
-	must(t, s.Restored())
+	must(t, s.Restored("vol"))
 	must(t, unix.Unmount(at+"/late", 0))
 	closeBoth(t, v, s)
 	v, s = afterBoot(t, dir, "second")
