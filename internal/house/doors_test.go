@@ -59,7 +59,7 @@ var doors = map[string][]string{
 
 	"pkg/proxy": {"pkg/registry", "internal/jsonwire", "internal/unixsock"},
 
-	"internal/daemon":         {"api", "internal/state", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/rpcserver", "internal/unixsock", "internal/tlssock", "pkg/proxy"},
+	"internal/daemon":         {"api", "internal/state", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/identity", "internal/rpcserver", "internal/unixsock", "internal/tlssock", "pkg/proxy"},
 	"cmd/my-os-server-mos":    {"pkg/proxy", "internal/daemon", "internal/rpcserver"},
 	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "pkg/proxy", "internal/daemon", "internal/rpcserver"},
 

@@ -150,10 +150,16 @@ func Decide(v Verdict) Step {
 	}}
 }
 
-// Accept, Drop, Return and Jump are the verdicts that most rules end with.
-func Accept() Step           { return Decide(Verdict{Code: nfAccept}) }
-func Drop() Step             { return Decide(Verdict{Code: nfDrop}) }
-func Return() Step           { return Decide(Verdict{Code: unix.NFT_RETURN}) }
+// Accept lets the packet through, as far as this table has a say.
+func Accept() Step { return Decide(Verdict{Code: nfAccept}) }
+
+// Drop drops it, whatever other tables say.
+func Drop() Step { return Decide(Verdict{Code: nfDrop}) }
+
+// Return goes on behind the jump that led to this chain.
+func Return() Step { return Decide(Verdict{Code: unix.NFT_RETURN}) }
+
+// Jump goes on with the rules of another chain, and comes back behind the last of them.
 func Jump(chain string) Step { return Decide(Verdict{Code: unix.NFT_JUMP, Chain: chain}) }
 
 // Verdicts of netfilter (linux/netfilter.h).
