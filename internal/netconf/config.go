@@ -73,7 +73,8 @@ func (c *Config) Names() []string {
 		all = append(all, c.others[m]...)
 	}
 	for _, p := range all {
-		if !p.Match.Nothing {
+		undecided := p.Manager == Networkd && len(p.Match.Undecided) > 0 // files of the vendor for guests, say
+		if !p.Match.Nothing && !undecided {
 			names = append(names, p.Match.PlainNames()...)
 		}
 	}

@@ -191,6 +191,7 @@ func TestVirtualInterfaces(t *testing.T) {
 		"etc/systemd/network/10-vlan.netdev":  "[NetDev]\nName=uplink.7\nKind=vlan\nMTUBytes=1496\n[VLAN]\nId=7\n",
 		"etc/systemd/network/20-up.network":   "[Match]\nName=eth0\n[Network]\nVLAN=uplink.7\n",
 		"etc/systemd/network/30-vlan.network": "[Match]\nName=uplink.7\n[Network]\nDHCP=ipv4\n",
+		"usr/lib/systemd/network/80.network":  "[Match]\nVirtualization=container\nName=host0\n[Network]\nDHCP=yes\n",
 		"etc/netplan/a.yaml":                  "network:\n  vlans:\n    lab.9: {id: 9, link: eth0, addresses: [10.9.0.1/24]}\n  tunnels:\n    wg0: {mode: wireguard, key: aaaa, keys: {private: bbbb}}\n",
 	}).Config()
 	if got := c.Names(); !slices.Equal(got, []string{"eth0", "lab.9", "uplink.7", "wg0"}) {

@@ -13,9 +13,6 @@ func fromText(text string) *document {
 	return &document{path: "/text", text: text, reader: r, index: r.note("test", "/text")}
 }
 
-// fault is what was noted of the document.
-func (d *document) problem() error { return d.reader.Files[d.index].Err }
-
 func seeds(f *testing.F, pattern string, more ...string) {
 	names, err := filepath.Glob(pattern)
 	if err != nil {

@@ -31,16 +31,37 @@ type leaseLab struct {
 	leaseS              int
 }
 
-// privateFolders gives the client what DHCP clients write to, and a sysfs of its network namespace that
-// nobody may write to: systemd-networkd then waits for no udev.
+// privateFolders gives the client an /etc, /run and /var/lib of its own, which DHCP clients write to, and a
+// sysfs of its network namespace that nobody may write to: systemd-networkd then waits for no udev.
 const privateFolders = `set -e
 mount -t tmpfs run /run
-for d in /var/lib/dhcp /var/lib/dhcpcd /etc/systemd/network; do mkdir -p $d; mount -t tmpfs x $d; done
+cp -a /etc /run/etc
+mkdir -p /run/etc/systemd/network /run/lib/dhcp /run/lib/dhcpcd /run/systemd/netif/links /run/systemd/netif/leases
+rm -f /run/etc/resolv.conf; : >/run/resolv.conf; : >/run/etc/resolv.conf
+mount --bind /run/etc /etc
+mount --bind /run/resolv.conf /etc/resolv.conf
+mount --bind /run/lib /var/lib
 mount -t sysfs -o ro sysfs /sys
-mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/network
-: >/run/resolv.conf; touch /etc/resolv.conf; mount --bind /run/resolv.conf /etc/resolv.conf
 echo ready
 exec sleep 600`
+
+// dhclientFiles are dhclient's configuration and what it calls to set addresses: the host's own may do
+// anything.
+var dhclientFiles = map[string]string{
+	"run/dhclient.conf": `option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;
+request subnet-mask, broadcast-address, routers, domain-name, domain-name-servers, domain-search, interface-mtu,
+rfc3442-classless-static-routes, dhcp6.name-servers, dhcp6.domain-search;
+`,
+	"run/dhclient-script": `#!/bin/sh
+case $reason in
+BOUND|RENEW|REBIND|REBOOT)
+	ip addr replace $new_ip_address/24 dev $interface valid_lft $new_dhcp_lease_time preferred_lft $new_dhcp_lease_time ;;
+BOUND6|RENEW6|REBIND6)
+	[ -z "$new_ip6_address" ] || ip addr replace $new_ip6_address/128 dev $interface valid_lft $new_max_life preferred_lft $new_preferred_life ;;
+esac
+exit 0
+`,
+}
 
 func newLeaseLab(t *testing.T) *leaseLab {
 	testhost.Root(t)
@@ -100,7 +121,12 @@ func (h *leaseLab) enter() {
 		h.t.Fatalf("folders of the client: %q %v", line, err)
 	}
 	h.anchor = cmd.Process.Pid
-	h.net = netOf(h.t, h.client, fmt.Sprintf("/proc/%d/root", h.anchor))
+	root := fmt.Sprintf("/proc/%d/root", h.anchor)
+	put(h.t, root, dhclientFiles)
+	if err := os.Chmod(root+"/run/dhclient-script", 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	h.net = netOf(h.t, h.client, root)
 }
 
 // start starts a process in a namespace, which ends with the test.
@@ -247,7 +273,7 @@ func (h *leaseLab) check4(t *testing.T, row object, manager string, pid int, fil
 }
 
 func (h *leaseLab) dhclient(t *testing.T) {
-	pid, stop := h.inClient("dhclient", "-4", "-d", "-pf", "/run/dhclient.eth0.pid", "-lf", "/var/lib/dhcp/dhclient.eth0.leases", "eth0")
+	pid, stop := h.inClient("dhclient", "-4", "-d", "-cf", "/run/dhclient.conf", "-sf", "/run/dhclient-script", "-pf", "/run/dhclient.eth0.pid", "-lf", "/var/lib/dhcp/dhclient.eth0.leases", "eth0")
 	row := h.eth0(t, "lease", isBound("dhcp4"))
 	h.check4(t, row, "dhclient", pid, "/var/lib/dhcp/dhclient.eth0.leases")
 	wantMembers(t, "config", find(t, mustCall(t, h.net, "net.config", object{})["interfaces"], "interface", "eth0"), object{"manager": "dhclient"})
@@ -279,7 +305,7 @@ func (h *leaseLab) clean(t *testing.T) {
 
 // dhclient6 compares an address and a prefix with dhcpd's list.
 func (h *leaseLab) dhclient6(t *testing.T) {
-	pid, stop := h.inClient("dhclient", "-6", "-N", "-P", "-d", "-pf", "/run/dhclient6.eth0.pid", "-lf", "/var/lib/dhcp/dhclient6.eth0.leases", "eth0")
+	pid, stop := h.inClient("dhclient", "-6", "-N", "-P", "-d", "-cf", "/run/dhclient.conf", "-sf", "/run/dhclient-script", "-pf", "/run/dhclient6.eth0.pid", "-lf", "/var/lib/dhcp/dhclient6.eth0.leases", "eth0")
 	row := h.eth0(t, "lease", isBound("dhcp6"))
 	wantMembers(t, "row", row, object{"manager": "dhclient", "manager_pid": float64(pid)})
 	h.check6(t, row, "dhclient", "/var/lib/dhcp/dhclient6.eth0.leases")
@@ -373,7 +399,8 @@ func (h *leaseLab) networkd(t *testing.T) {
 		testhost.Missing(t, program+" (Debian package systemd)")
 	}
 	root := fmt.Sprintf("/proc/%d/root", h.anchor)
-	put(t, root, map[string]string{"etc/systemd/network/10-uplink.network": "[Match]\nName=eth*\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n[DHCPv4]\nUseMTU=yes\n"})
+	put(t, root, map[string]string{"etc/machine-id": "0123456789abcdef0123456789abcdef\n", // it identifies itself to the server by that
+		"etc/systemd/network/10-uplink.network": "[Match]\nName=eth*\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\nLinkLocalAddressing=no\n[DHCPv4]\nUseMTU=yes\n"})
 	testhost.Command(t, "chown", "-R", "systemd-network:systemd-network", root+"/run/systemd/netif")
 	pid, stop := h.inClient(program)
 	row := h.eth0(t, "lease", isBound("dhcp4"))
