@@ -45,12 +45,15 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 			Mode:        mode(s),
 			Version:     s.Version,
 			StartedAt:   s.StartedAt,
+			State:       s.State,
+			Log:         s.Log,
 			Unavailable: func() []registry.UnavailableMethod { return lacking },
 		})
 		if err != nil {
 			return nil, nil, errors.Join(err, closeAll())
 		}
 		servers.Net, closers = net, append(closers, net.Close)
+		net.Start()
 	}
 	return rpcserver.Native(servers), closeAll, nil
 }

@@ -144,6 +144,9 @@ var ErrReadOnly = errors.New("the state folder cannot be written")
 // the same until the store is closed, whatever Restored is told.
 func (s *Store) SameBoot(part string) bool { return s.boot.known() && s.lastBoots[part] == s.boot }
 
+// ReadOnly tells whether every write will be refused.
+func (s *Store) ReadOnly() bool { return s.readOnly != nil }
+
 // Boot is the identity of this boot.
 func (s *Store) Boot() Boot { return s.boot }
 

@@ -26,6 +26,8 @@ type spec interface {
 	// plan is what it takes that the object stands, removal what it takes that it does not. Both are pure.
 	plan(h *held) plan
 	removal(h *held) plan
+	// locks are what a call that changes the object holds.
+	locks() []state.Object
 	// lasts tells whether the object outlives a boot.
 	lasts() bool
 }
@@ -94,6 +96,7 @@ type kept struct {
 	ports       *state.Registry[portSpec]
 	taps        *state.Registry[tapSpec]
 	routes      *state.Registry[routeSpec]
+	waiting     *state.Registry[place] // of those, what a start could not restore yet, by place.String
 
 	tapsByName     *state.Index[tapSpec]
 	tapsByBridge   *state.Index[tapSpec]
@@ -113,6 +116,7 @@ func openKept(s *state.Store) *kept {
 		ports:       state.Register[portSpec](s, "ports"),
 		taps:        state.Register[tapSpec](s, "taps"),
 		routes:      state.Register[routeSpec](s, "routes"),
+		waiting:     state.Register[place](s, "waiting"),
 	}
 	k.tapsByName = k.taps.IndexBy(func(_ string, t tapSpec) string { return t.Name })
 	k.tapsByBridge = k.taps.IndexBy(func(_ string, t tapSpec) string { return t.Bridge })

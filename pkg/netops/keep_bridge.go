@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/geomind/my_os_server/internal/state"
 )
 
 // bridgeSpec is a Linux bridge of ours. MAC and MTU are always set, so that they follow no port.
@@ -24,6 +26,8 @@ func (b bridgeSpec) resource() string { return "bridge" }
 func (b bridgeSpec) id() string       { return b.Name }
 func (b bridgeSpec) lasts() bool      { return !b.Passing }
 func (b bridgeSpec) needs() needs     { return needs{links: []string{b.Name}, addresses: []string{b.Name}} }
+
+func (b bridgeSpec) locks() []state.Object { return []state.Object{lockLink(b.Name)} }
 
 func (b bridgeSpec) line() string {
 	words := []string{"bridge", b.Name, "mac", b.MAC, "mtu", strconv.Itoa(b.MTU)}
@@ -118,6 +122,10 @@ type connectionSpec struct {
 func (c connectionSpec) resource() string { return "connection" }
 func (c connectionSpec) id() string       { return c.APort }
 func (c connectionSpec) lasts() bool      { return !c.Passing }
+func (c connectionSpec) locks() []state.Object {
+	return []state.Object{state.Exclusive("connections"), shareLink(c.A), shareLink(c.B), lockLink(c.APort), lockLink(c.BPort)}
+}
+
 func (c connectionSpec) line() string {
 	return "connection " + c.A + " (" + c.APort + ") to " + c.B + " (" + c.BPort + ")"
 }

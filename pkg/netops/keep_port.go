@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/internal/state"
 )
 
 // portSettings are the properties of a bridge port. The VLANs are the kernel's to choose where none are given.
@@ -159,6 +160,10 @@ func (p portSpec) resource() string { return "bridge_port" }
 func (p portSpec) id() string       { return p.Interface }
 func (p portSpec) lasts() bool      { return !p.Passing }
 func (p portSpec) line() string     { return fmt.Sprintf("port %s of %s", p.Interface, p.Bridge) }
+
+func (p portSpec) locks() []state.Object {
+	return []state.Object{shareLink(p.Bridge), lockLink(p.Interface)}
+}
 
 func (p portSpec) needs() needs {
 	n := needs{links: []string{p.Interface, p.Bridge}}

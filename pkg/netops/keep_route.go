@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/internal/state"
 )
 
 // ownKey is what makes two routes the same to the kernel, as far as we make them.
@@ -59,6 +60,8 @@ func (r routeSpec) key() ownKey      { return ownKey{r.Dst, r.Table, r.TOS, r.Me
 func (r routeSpec) resource() string { return "route" }
 func (r routeSpec) id() string       { return r.key().String() }
 func (r routeSpec) lasts() bool      { return !r.Passing }
+
+func (r routeSpec) locks() []state.Object { return []state.Object{state.Exclusive("route/" + r.id())} }
 
 func (r routeSpec) line() string {
 	words := []string{r.Dst.String()}

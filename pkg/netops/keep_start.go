@@ -17,15 +17,17 @@ type Restored struct {
 	Made     int      // changes of the kernel
 	Waiting  []string // objects that wait for something, as in "port eth1 of br0: interface eth1"
 	Failed   []string // objects that could not be restored, with the cause
+
+	open map[place]bool // those which wait or failed
 }
 
 // Restore brings the kernel to what is registered, before calls are served. What a crash cut off is finished
 // or undone. After a boot, all that is registered is made anew, in order of dependence, but for what was to
-// last for a boot alone, which is forgotten. In the same boot nothing else is touched: net.verify tells
-// what has changed meanwhile. One object that cannot be restored stops no other: it stays registered. The
+// last for a boot alone, which is forgotten. In the same boot only what still waited is tried again: net.verify
+// tells what else has changed meanwhile. One object that cannot be restored stops no other: it stays registered. The
 // error means that the kernel or the journal could not be used at all.
 func (n *Net) Restore(ctx context.Context) (*Restored, error) {
-	out := &Restored{}
+	out := &Restored{open: map[place]bool{}}
 	before := n.steps.Load()
 	for _, w := range n.state.Pending() {
 		if err := n.resume(ctx, w, out); err != nil {
@@ -36,6 +38,11 @@ func (n *Net) Restore(ctx context.Context) (*Restored, error) {
 		if err := n.restoreAll(ctx, out); err != nil {
 			return out, err
 		}
+	} else {
+		n.resumeWaiting(ctx, out)
+	}
+	if err := n.noteWaiting(out.open); err != nil {
+		return out, err
 	}
 	out.Made = int(n.steps.Load() - before)
 	if err := n.state.Restored("net"); err != nil && !errors.Is(err, state.ErrReadOnly) {
@@ -98,14 +105,16 @@ func (n *Net) restoreAll(ctx context.Context, out *Restored) error {
 			return err
 		}
 		for _, f := range found {
-			n.restore(ctx, f, out)
+			if !n.restore(ctx, f, out) {
+				out.open[place{n.kept.kinds[i].name, f.key}] = true
+			}
 		}
 	}
 	return nil
 }
 
-// restore takes the steps of one plan and notes what became of it.
-func (n *Net) restore(ctx context.Context, f finding, out *Restored) {
+// restore takes the steps of one plan, notes what became of it, and tells whether the object stands.
+func (n *Net) restore(ctx context.Context, f finding, out *Restored) bool {
 	what := f.spec.resource() + " " + f.spec.id()
 	err := n.mend(ctx, f)
 	switch {
@@ -116,7 +125,10 @@ func (n *Net) restore(ctx context.Context, f finding, out *Restored) {
 		out.Failed = append(out.Failed, what+": "+f.plan.obstacle)
 	case f.plan.waits != "":
 		out.Waiting = append(out.Waiting, what+": "+f.plan.waits)
+	default:
+		return true
 	}
+	return false
 }
 
 // mend takes the steps of one plan.
@@ -153,15 +165,17 @@ func (n *Net) forgetPassing() error {
 type finding struct {
 	spec spec
 	plan plan
+	key  string // in the registry
 }
 
 // survey plans every object of a kind against what the kernel has now, and returns those for which there is
 // something to tell or to do.
 func (n *Net) survey(ctx context.Context, k *keeper) ([]finding, error) {
 	var specs []spec
+	var keys []string
 	var want needs
-	for _, s := range k.all() {
-		specs = append(specs, s)
+	for key, s := range k.all() {
+		specs, keys = append(specs, s), append(keys, key)
 		want.add(s.needs())
 	}
 	if len(specs) == 0 {
@@ -172,9 +186,9 @@ func (n *Net) survey(ctx context.Context, k *keeper) ([]finding, error) {
 		return nil, fmt.Errorf("look at the %s: %w", k.name, err)
 	}
 	var found []finding
-	for _, s := range specs {
+	for i, s := range specs {
 		if p := s.plan(h); !p.done() {
-			found = append(found, finding{s, p})
+			found = append(found, finding{s, p, keys[i]})
 		}
 	}
 	return found, nil
@@ -193,6 +207,12 @@ func (c *causes) note(what string, err error) {
 		c.text = map[string]string{}
 	}
 	c.text[what] = err.Error()
+}
+
+func (c *causes) drop(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.text, what)
 }
 
 func (c *causes) of(what string) registry.Opt[string] {

@@ -3,6 +3,8 @@ package netops
 import (
 	"fmt"
 	"strconv"
+
+	"github.com/geomind/my_os_server/internal/state"
 )
 
 // tapSpec is a persistent tap interface of ours. Its key is the machine's id and the number of its card.
@@ -36,6 +38,14 @@ func (t tapSpec) line() string {
 		line += " in " + t.Bridge
 	}
 	return line
+}
+
+func (t tapSpec) locks() []state.Object {
+	list := []state.Object{state.Exclusive("tap/" + tapKey(t.VMID, t.NIC)), lockLink(t.Name)}
+	if t.Bridge != "" {
+		list = append(list, shareLink(t.Bridge))
+	}
+	return list
 }
 
 func (t tapSpec) needs() needs {

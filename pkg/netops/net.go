@@ -8,6 +8,7 @@
 package netops
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -61,8 +62,10 @@ type Net struct {
 	files      *hang.Group[hostFiles]
 	state      *state.Store
 	kept       *kept
-	steps      atomic.Int64 // changes of the kernel that were made
-	causes     causes       // why objects could not be made
+	steps      atomic.Int64       // changes of the kernel that were made
+	stopRetry  context.CancelFunc // nil before Start
+	retryEnded chan struct{}
+	causes     causes // why objects could not be made
 	unbuilt    []registry.UnavailableMethod
 	bootID     string // "" where the host does not tell
 }
@@ -93,6 +96,7 @@ func New(o Options) (*Net, error) {
 
 // Close gives up the sockets and the namespace. Calls under way fail.
 func (n *Net) Close() error {
+	n.stopRetrying()
 	n.sockets.Close()
 	n.conntracks.Close()
 	n.filters.Close()

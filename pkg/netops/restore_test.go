@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // furnish makes one of each kind of object.
@@ -139,6 +140,42 @@ func TestWhatWaitsStopsNothingElse(t *testing.T) {
 	want(t, "route", some(drift[1], "resource", "kind"), object{"resource": "route", "kind": "missing"})
 	if drift[1]["cause"] == nil {
 		t.Errorf("no cause: %v", drift[1])
+	}
+}
+
+// TestWhatWaitedIsRestoredWhenItsLinkComes starts as the daemon does, and then brings the links one by one.
+func TestWhatWaitedIsRestoredWhenItsLinkComes(t *testing.T) {
+	m := newMaker(t)
+	m.restore()
+	furnish(m)
+	m.call("net.bridge.delete", object{"name": "br2"})
+	m.call("net.routes.delete", object{"dst": "10.30.0.0/16"})
+	m.stop()
+	for _, name := range []string{"br0", "br1", "x-a", "tap1", "tap2", "up0", "p0"} {
+		m.try("link del " + name)
+	}
+	m.start("boot-2")
+	m.net.Start()
+	if v := m.call("net.verify", object{}); len(objects(v["drift"])) != 2 {
+		t.Fatalf("drift: %v", v["drift"])
+	}
+	m.IP("link add p0 type veth peer p1")
+	m.stop()
+	m.start("boot-2") // what waits is not forgotten
+	m.net.Start()
+	if v := m.call("net.verify", object{}); len(objects(v["drift"])) != 1 {
+		t.Fatalf("after p0 came and another start: %v", v["drift"])
+	}
+	m.IP("link add up0 type veth peer up1", "link set up0 up", "link set up1 up", "addr add 192.0.2.2/24 dev up0")
+	for deadline := time.Now().Add(10 * time.Second); m.call("net.verify", object{})["in_sync"] != true; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("drift: %v", m.call("net.verify", object{})["drift"])
+		}
+	}
+	select {
+	case <-m.net.retryEnded:
+	case <-time.After(10 * time.Second):
+		t.Error("it still watches, though nothing waits")
 	}
 }
 

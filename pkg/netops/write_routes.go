@@ -24,7 +24,7 @@ func (n *Net) RoutesAdd(ctx context.Context, p *registry.NetRoutesAddParams) (*r
 	}
 	want := wantedRoute(p)
 	id := want.id()
-	unlock, err := n.state.Lock(ctx, state.Exclusive("route/"+id))
+	unlock, err := n.state.Lock(ctx, want.locks()...)
 	if err != nil {
 		return nil, err
 	}
@@ -369,12 +369,13 @@ func (r *heldRoute) goes(h *held, p *registry.NetRoutesDeleteParams) bool {
 // foundRoute is a route that is not registered and that a call named to be deleted.
 type foundRoute struct{ heldRoute }
 
-func (r foundRoute) resource() string { return "route" }
-func (r foundRoute) id() string       { return r.Key.String() }
-func (r foundRoute) line() string     { return r.Key.Dst.String() }
-func (r foundRoute) lasts() bool      { return false }
-func (r foundRoute) needs() needs     { return needs{} }
-func (r foundRoute) plan(*held) plan  { return plan{} }
+func (r foundRoute) resource() string      { return "route" }
+func (r foundRoute) id() string            { return r.Key.String() }
+func (r foundRoute) line() string          { return r.Key.Dst.String() }
+func (r foundRoute) lasts() bool           { return false }
+func (r foundRoute) locks() []state.Object { return nil }
+func (r foundRoute) needs() needs          { return needs{} }
+func (r foundRoute) plan(*held) plan       { return plan{} }
 func (r foundRoute) removal(*held) plan {
 	return plan{steps: []step{deleteRoute{r.Full}}}
 }
