@@ -89,6 +89,11 @@ type QgroupWalk struct {
 
 // SubvolumeQgroups begins a walk over the groups of level 0. It must end in Close.
 func (f *Filesystem) SubvolumeQgroups(ctx context.Context) *QgroupWalk {
+	return f.qgroupsFrom(ctx, firstFree)
+}
+
+// qgroupsFrom begins the walk at a subvolume.
+func (f *Filesystem) qgroupsFrom(ctx context.Context, first uint64) *QgroupWalk {
 	const last = 1<<48 - 1
 	search := func(from, to key) *cursor {
 		c := f.search(ctx, "read quotas of", quotaTree, from, to)
@@ -96,9 +101,9 @@ func (f *Filesystem) SubvolumeQgroups(ctx context.Context) *QgroupWalk {
 		return c
 	}
 	return &QgroupWalk{
-		info:     search(key{0, qgroupInfo, firstFree}, key{0, qgroupInfo, last}),
-		limit:    search(key{0, qgroupLimit, firstFree}, key{0, qgroupLimit, last}),
-		relation: search(key{firstFree, qgroupRelation, 0}, key{last, qgroupRelation, ^uint64(0)}),
+		info:     search(key{0, qgroupInfo, first}, key{0, qgroupInfo, last}),
+		limit:    search(key{0, qgroupLimit, first}, key{0, qgroupLimit, last}),
+		relation: search(key{first, qgroupRelation, 0}, key{last, qgroupRelation, ^uint64(0)}),
 	}
 }
 

@@ -1,0 +1,242 @@
+package volops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/btrfs"
+	"github.com/geomind/my_os_server/internal/fault"
+	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// CreateSubvolume answers vol.create_subvolume.
+func (v *Vol) CreateSubvolume(ctx context.Context, p *registry.VolCreateSubvolumeParams) (*registry.VolCreateSubvolumeResult, error) {
+	at, err := v.placeAt(ctx, p.Path, "path")
+	if err != nil {
+		return nil, notApplied(err)
+	}
+	defer at.close()
+	release, err := v.state.Lock(ctx, at.object())
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	s, err := at.open(ctx)
+	if err != nil {
+		return nil, notApplied(err)
+	}
+	created := s == nil
+	if created {
+		s, err = at.create(ctx, p)
+	} else {
+		err = at.compare(ctx, s, p)
+	}
+	if s != nil {
+		defer s.root.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	row, err := at.row(ctx, s)
+	if err != nil {
+		return nil, appliedAs(err, registry.AppliedYes)
+	}
+	return &registry.VolCreateSubvolumeResult{Created: created, Subvolume: *row}, nil
+}
+
+// object is what writes at a place take turns on.
+func (p *place) object() state.Object { return state.Exclusive("btrfs/" + p.fs.uuid() + p.path) }
+
+// mode is the permission bits that are asked for.
+func mode(p *registry.VolCreateSubvolumeParams) uint32 {
+	bits, _ := strconv.ParseUint(p.Mode.Or("0755"), 8, 32) // held to octal digits by the table
+	return uint32(bits)
+}
+
+// create makes the subvolume and gives it what was asked for. On a failure nothing is left.
+func (p *place) create(ctx context.Context, want *registry.VolCreateSubvolumeParams) (*subvolume, error) {
+	if err := p.fs.CreateSubvolume(ctx, p.folder, p.name); err != nil {
+		return nil, p.failed(err)
+	}
+	fault.Point("subvolume made")
+	s, err := p.existing(ctx)
+	if err != nil {
+		return nil, appliedAs(err, registry.AppliedYes)
+	}
+	if err := p.configure(ctx, s, want); err != nil {
+		undo := p.fs.DeleteSubvolume(context.WithoutCancel(ctx), s.ID, p.folder, p.name)
+		s.root.Close()
+		return nil, errors.Join(appliedAs(err, registry.AppliedNo), undo)
+	}
+	if want.Durable.Or(true) {
+		if err := p.fs.Commit(ctx); err != nil {
+			return s, appliedAs(err, registry.AppliedYes)
+		}
+	}
+	return s, nil
+}
+
+// failed says why nothing was made.
+func (p *place) failed(err error) error {
+	if errors.Is(err, unix.EEXIST) {
+		return p.occupied("there already")
+	}
+	return notApplied(err)
+}
+
+func (p *place) configure(ctx context.Context, s *subvolume, want *registry.VolCreateSubvolumeParams) error {
+	if want.NoCow.Or(false) {
+		if err := btrfs.SetNoCOW(s.root); err != nil {
+			return err
+		}
+	}
+	uid, gid := int(want.Uid.Or(0)), int(want.Gid.Or(0))
+	if int(s.stat.Uid) != uid || int(s.stat.Gid) != gid {
+		if err := s.root.Chown(uid, gid); err != nil {
+			return err
+		}
+	}
+	if bits := mode(want); s.stat.Mode&0o7777 != bits {
+		if err := unix.Fchmod(int(s.root.Fd()), bits); err != nil {
+			return &os.PathError{Op: "chmod", Path: p.path, Err: err}
+		}
+	}
+	if limit, given := want.MaxReferencedBytes.Get(); given {
+		bytes := uint64(limit)
+		if _, err := p.fs.enableQuotas(ctx); err != nil {
+			return err
+		}
+		return p.fs.SetLimits(ctx, s.ID, &bytes, nil)
+	}
+	return nil
+}
+
+// enableQuotas turns quotas on where they are off, and tells whether they were. Where the filesystem counts
+// the simple way, limits of what is referred to cannot be kept: that is a conflict.
+func (f *openBtrfs) enableQuotas(ctx context.Context) (bool, error) {
+	q, err := f.quotas(ctx)
+	if err != nil || q.On {
+		if q.Simple {
+			err = &registry.ConflictError{
+				ConflictData: registry.ConflictData{Resource: "quota", ID: f.uuid()},
+				Message:      "the filesystem has simple quotas, which do not tell what a subvolume refers to",
+			}
+		}
+		return false, err
+	}
+	if err := f.EnableQuotas(ctx); err != nil && !errors.Is(err, unix.EEXIST) {
+		return false, err
+	}
+	return true, nil
+}
+
+// compare holds a subvolume that stands against what is asked for. Only what is given is compared.
+func (p *place) compare(ctx context.Context, s *subvolume, want *registry.VolCreateSubvolumeParams) error {
+	var differences []registry.Difference
+	differ := func(field string, existing, asked any) {
+		if existing != asked {
+			differences = append(differences, registry.Difference{Field: field, Existing: fmt.Sprint(existing), Asked: fmt.Sprint(asked)})
+		}
+	}
+	if noCOW, given := want.NoCow.Get(); given {
+		is, err := btrfs.NoCOW(s.root)
+		if err != nil {
+			return notApplied(err)
+		}
+		differ("no_cow", is, noCOW)
+	}
+	if uid, given := want.Uid.Get(); given {
+		differ("uid", int64(s.stat.Uid), uid)
+	}
+	if gid, given := want.Gid.Get(); given {
+		differ("gid", int64(s.stat.Gid), gid)
+	}
+	if want.Mode.IsSet() {
+		differ("mode", fmt.Sprintf("%04o", s.stat.Mode&0o7777), fmt.Sprintf("%04o", mode(want)))
+	}
+	if limit, given := want.MaxReferencedBytes.Get(); given {
+		has := "none"
+		q, found, err := p.fs.Qgroup(ctx, s.ID)
+		if err != nil {
+			return notApplied(err)
+		}
+		if found && q.MaxReferenced.Set {
+			has = fmt.Sprint(q.MaxReferenced.Bytes)
+		}
+		differ("max_referenced_bytes", has, fmt.Sprint(limit))
+	}
+	if len(differences) == 0 {
+		return nil
+	}
+	return &registry.ConflictError{
+		ConflictData: registry.ConflictData{Resource: "subvolume", ID: p.path, Differences: differences},
+		Message:      fmt.Sprintf("%s stands with another %s", p.path, differences[0].Field),
+	}
+}
+
+// SnapshotSubvolume answers vol.snapshot_subvolume. The kernel commits a snapshot as it makes it, so that
+// every one is durable.
+func (v *Vol) SnapshotSubvolume(ctx context.Context, p *registry.VolSnapshotSubvolumeParams) (*registry.VolSnapshotSubvolumeResult, error) {
+	from, source, err := v.subvolumeAt(ctx, p.Source, "source")
+	if err != nil {
+		return nil, notApplied(err)
+	}
+	defer from.Close()
+	defer source.root.Close()
+	at, err := v.placeAt(ctx, p.Target, "target")
+	if err != nil {
+		return nil, notApplied(err)
+	}
+	defer at.close()
+	if from.uuid() != at.fs.uuid() {
+		return nil, refused("other_filesystem", "", fmt.Sprintf("%s and %s lie on different filesystems", p.Source, at.path))
+	}
+	release, err := v.state.Lock(ctx, at.object())
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return at.snapshot(ctx, source, p.ReadOnly.Or(false))
+}
+
+func (p *place) snapshot(ctx context.Context, source *subvolume, readOnly bool) (*registry.VolSnapshotSubvolumeResult, error) {
+	if err := p.fs.Snapshot(ctx, source.root, p.folder, p.name, readOnly); err != nil {
+		if errors.Is(err, unix.EEXIST) {
+			return nil, p.snapshotExists(ctx)
+		}
+		return nil, p.failed(err)
+	}
+	s, err := p.existing(ctx)
+	if err != nil {
+		return nil, appliedAs(err, registry.AppliedYes)
+	}
+	defer s.root.Close()
+	row, err := p.row(ctx, s)
+	if err != nil {
+		return nil, appliedAs(err, registry.AppliedYes)
+	}
+	return &registry.VolSnapshotSubvolumeResult{Created: true, Subvolume: *row}, nil
+}
+
+// snapshotExists says what stands where a snapshot was to be, and of what it is one.
+func (p *place) snapshotExists(ctx context.Context) error {
+	s, err := p.open(ctx)
+	if err != nil || s == nil {
+		return errors.Join(err, p.occupied("there already"))
+	}
+	defer s.root.Close()
+	e := &registry.ConflictError{
+		ConflictData: registry.ConflictData{Resource: "subvolume", ID: p.path},
+		Message:      p.path + " is a subvolume already",
+	}
+	if !s.ParentUUID.IsZero() {
+		e.Differences = []registry.Difference{{Field: "parent_uuid", Existing: s.ParentUUID.String(), Asked: "a new snapshot"}}
+	}
+	return e
+}
