@@ -2,10 +2,14 @@ package volops
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -69,4 +73,44 @@ func TestArraysUnread(t *testing.T) {
 			t.Errorf("%s: probe_error %v, events %v", row["name"], row["probe_error"], row["events"])
 		}
 	}
+}
+
+// TestHungMember puts a disk that never answers in the place of a member: the list is there in time, with
+// what the kernel knows, and says what it could not read.
+func TestHungMember(t *testing.T) {
+	if !testhost.MountNS(t) {
+		return
+	}
+	disk, release := testhost.HangingDisk(t)
+	defer release()
+	var st unix.Stat_t
+	if err := unix.Stat(disk, &st); err != nil {
+		t.Fatal(err)
+	}
+	root := testhost.Tree(t, "md")
+	number := fmt.Sprintf("%d:%d\n", unix.Major(st.Rdev), unix.Minor(st.Rdev))
+	if err := errors.Join(
+		os.WriteFile(filepath.Join(root, "sys/block/loop4/dev"), []byte(number), 0o644),
+		os.MkdirAll(filepath.Join(root, "dev"), 0o755),
+		unix.Mknod(filepath.Join(root, "dev/loop4"), unix.S_IFBLK|0o600, int(st.Rdev)),
+	); err != nil {
+		t.Fatal(err)
+	}
+	v := newVol(t, Options{Root: root})
+	within(t, 3*time.Second, "the list", func() {
+		for _, row := range rows(t, v, "vol.list_md_arrays", `{}`, "arrays") {
+			if row["name"] == "md125" && (row["probe_error"] != "timeout" || row["level"] != "raid5" || row["degraded"] != 1.0) {
+				t.Errorf("md125 is %v", row)
+			}
+		}
+	})
+	if v.Blocked() != 1 {
+		t.Errorf("%d calls hang, want 1", v.Blocked())
+	}
+	within(t, time.Second, "the list again", func() { rows(t, v, "vol.list_md_arrays", `{}`, "arrays") })
+	if v.Blocked() != 1 {
+		t.Errorf("asked again, %d calls hang, want 1", v.Blocked())
+	}
+	release()
+	eventually(t, "calls hang although the disk answers", func() bool { return v.Blocked() == 0 })
 }

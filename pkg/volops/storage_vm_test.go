@@ -133,3 +133,25 @@ func TestArrayHoldsItsMembers(t *testing.T) {
 		t.Errorf("by its node it is %v, by its link %v", by.UUID, detail.UUID)
 	}
 }
+
+// TestArrayAsNobody asks without the right to read the members: the kernel tells what it is all the same.
+func TestArrayAsNobody(t *testing.T) {
+	vmtest.Guest(t)
+	if os.Geteuid() == 0 {
+		testhost.Command(t, "modprobe", "md_mod")
+		disk := testhost.NewLoop(t, testhost.LoopOptions{Size: 32 << 20})
+		testhost.Command(t, "mdadm", "--create", "/dev/md/closed", "--run", "--quiet", "-l1", "-n2", disk.Path, "missing")
+		t.Cleanup(func() { testhost.TryCommand(t, "mdadm", "--stop", "/dev/md/closed") })
+	}
+	if !testhost.Nobody(t) {
+		return
+	}
+	list := rows(t, newVol(t, Options{}), "vol.list_md_arrays", `{}`, "arrays")
+	if len(list) != 1 {
+		t.Fatalf("arrays: %v", list)
+	}
+	hasValues(t, list[0], map[string]any{"probe_error": "no_privilege", "events": nil, "degraded": 1.0, "level": "raid1"})
+	if id, _ := list[0]["uuid"].(string); len(id) != 36 {
+		t.Errorf("uuid is %q", id)
+	}
+}
