@@ -56,9 +56,8 @@ func (w *formatting) makeBtrfs(ctx context.Context) error {
 		return appliedAs(err, registry.AppliedYes)
 	}
 	fault.Point("filesystem copied")
-	closeAll(devices)
-	for _, t := range w.targets {
-		if err := w.clean(t); err != nil {
+	for i, t := range w.targets {
+		if err := w.clean(t, devices[i]); err != nil {
 			return appliedAs(err, registry.AppliedYes)
 		}
 	}

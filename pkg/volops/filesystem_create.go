@@ -166,7 +166,7 @@ func (w *formatting) makeDirectly(ctx context.Context) error {
 		return w.failed(ctx, err, before, record.Undone)
 	}
 	fault.Point("mkfs has run")
-	if err := w.clean(t); err != nil { // the record stays open: what stands there is not what was asked for
+	if err := w.cleanUnclaimed(t); err != nil { // the record stays open: what stands there is not what was asked for
 		return appliedAs(err, registry.AppliedYes)
 	}
 	return appliedAs(record.Done(), registry.AppliedYes)
@@ -234,20 +234,35 @@ func toolError(err error, applied registry.Applied) error {
 	return err
 }
 
-// clean takes away what former times left on a device and the new filesystem did not overwrite: marks of other
-// formats, a partition table and its partitions in the kernel. Then it checks that what was asked for is there.
-func (w *formatting) clean(t *target) error {
+// cleanUnclaimed is clean for a device that the program has let go of. Where somebody has taken it since, with
+// the new filesystem on it, there is nothing left to do but to look.
+func (w *formatting) cleanUnclaimed(t *target) error {
 	f, err := inuse.Claim(w.v.root+t.path(), t.number, unix.O_RDWR)
+	if errors.Is(err, unix.EBUSY) {
+		return w.verify(t, t.pin)
+	}
 	if err != nil {
 		return fmt.Errorf("take %s: %w", t.path(), err)
 	}
 	defer f.Close()
+	return w.clean(t, f)
+}
+
+// clean takes away what former times left on a device, which f holds exclusively, and the new filesystem did
+// not overwrite: marks of other formats, a partition table and its partitions in the kernel. Then it checks
+// that what was asked for is there.
+func (w *formatting) clean(t *target, f *os.File) error {
 	if err := w.wipe(t, f); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("flush %s: %w", t.path(), err)
 	}
+	return w.verify(t, f)
+}
+
+// verify checks that a device bears what was asked for, and nothing else.
+func (w *formatting) verify(t *target, f *os.File) error {
 	c, err := ondisk.Read(f, t.size, t.sector)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", t.path(), err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -65,7 +64,7 @@ func (v *Vol) Mount(ctx context.Context, p *registry.VolMountParams) (*registry.
 	if err != nil {
 		return nil, err
 	}
-	row, err := v.mountRow(ctx, m.point.path)
+	row, err := v.mountRow(ctx, m.id)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +120,7 @@ type mounting struct {
 	fstype  string
 	options *mountOptions
 	point   *mountPoint
+	id      uint32 // of the mount, once it is there
 }
 
 // prepare checks what is asked for against what stands on the device, and opens the mount point.
@@ -235,6 +235,11 @@ func (m *mounting) apply(ctx context.Context) error {
 // attached takes a mount away again whose mount point was renamed since it was opened: it would be registered
 // under a path where it is not.
 func (m *mounting) attached(made *os.File) error {
+	var st unix.Statx_t
+	if err := unix.Statx(int(made.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+		return fmt.Errorf("ask for the mount at %s: %w", m.point.path, err)
+	}
+	m.id = uint32(st.Mnt_id)
 	link := fmt.Sprintf("/proc/self/fd/%d", made.Fd())
 	if path, err := os.Readlink(link); err != nil || path == m.point.path {
 		return err
@@ -276,6 +281,7 @@ func (m *mounting) standing(ctx context.Context) (bool, error) {
 		differ("options", strings.Join(slices.Collect(there.Options()), ",")+","+strings.Join(slices.Collect(there.SuperOptions()), ","), strings.Join(m.params.Options, ","))
 	}
 	if len(differences) == 0 {
+		m.id = there.ID
 		return true, nil
 	}
 	return false, &registry.ConflictError{
@@ -363,23 +369,22 @@ func mountError(err error, fstype string) error {
 	}
 }
 
-// mountRow is the row of what is mounted at a target.
-func (v *Vol) mountRow(ctx context.Context, target string) (*registry.Mount, error) {
+// mountRow is the row of a mount, by its id.
+func (v *Vol) mountRow(ctx context.Context, id uint32) (*registry.Mount, error) {
 	table, err := v.freshTable()
 	if err != nil {
-		return nil, err
+		return nil, appliedAs(err, registry.AppliedYes)
 	}
 	allowed, cancel := newAllowance(ctx)
 	defer cancel()
 	l := v.mountList(table, allowed)
 	defer l.devices.close()
-	m := topmost(table, filepath.Clean(target))
 	for i := range table.Mounts {
-		if &table.Mounts[i] == m {
+		if table.Mounts[i].ID == id {
 			l.fill(i)
 			row := l.row
 			return &row, nil
 		}
 	}
-	return nil, fmt.Errorf("read back the mount at %s: %w", target, unix.ENOENT)
+	return nil, appliedAs(fmt.Errorf("read back the mount: %w", unix.ENOENT), registry.AppliedYes)
 }
