@@ -15,7 +15,8 @@
 // what kernels know of filters differs, and older ones pass over what they do not know. The table has
 // no generation: one that changes during a dump may show an entry twice or not at all.
 //
-// The package deletes and changes nothing, listens to no events, and names no hosts or services.
+// Single entries can be deleted ([Conn.Delete]). The package changes nothing else, listens to no events, and
+// names no hosts or services.
 package ct
 
 import (

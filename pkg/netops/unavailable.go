@@ -55,7 +55,7 @@ var probes = []probe{
 		works:   (*Net).hasSysctl,
 	},
 	{
-		methods: []string{"net.conntrack", "net.firewall"},
+		methods: []string{"net.conntrack", "net.conntrack.flush", "net.firewall"},
 		lacking: noPrivilege("CAP_NET_ADMIN"),
 		works:   func(*Net) bool { return hostinfo.EffectiveCapabilities().Has(unix.CAP_NET_ADMIN) },
 	},
