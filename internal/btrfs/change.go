@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 	"unsafe"
@@ -274,4 +275,53 @@ func control(f *os.File, call func(fd int) error) error {
 	var failed error
 	err = raw.Control(func(fd uintptr) { failed = call(int(fd)) })
 	return errors.Join(err, failed)
+}
+
+// iocResize and iocDefrag are BTRFS_IOC_RESIZE and BTRFS_IOC_DEFRAG_RANGE.
+const (
+	iocResize = iocWrite | 4096<<16 | 0x94<<8 | 3
+	iocDefrag = iocWrite | 48<<16 | 0x94<<8 | 16
+)
+
+// ResizeMax has the filesystem take all of one of its devices.
+func (f *Filesystem) ResizeMax(ctx context.Context, device uint64) error {
+	a := new(volArgs)
+	copy(a.name[:], strconv.FormatUint(device, 10)+":max")
+	return ioctl(ctx, f, "grow", sysAdmin, iocResize, a)
+}
+
+// Compression is how data is compressed (BTRFS_COMPRESS_*).
+type Compression uint32
+
+// The kinds of compression; the zero value leaves it to the mount and the file.
+const (
+	Zlib Compression = 1 + iota
+	LZO
+	Zstd
+)
+
+// defragArgs is struct btrfs_ioctl_defrag_range_args.
+type defragArgs struct {
+	start, length, flags uint64
+	threshold            uint32
+	compression          Compression
+	_                    [4]uint32
+}
+
+var _ [48]byte = [unsafe.Sizeof(defragArgs{})]byte{}
+
+// Bits of defragArgs.flags.
+const (
+	defragCompress = 1
+	defragStartIO  = 2
+)
+
+// Defragment rewrites the extents of an open file, or those of a folder itself, and begins to write them out.
+// Errors: ETXTBSY for a swap file, EROFS.
+func (f *Filesystem) Defragment(ctx context.Context, file *os.File, c Compression) error {
+	a := &defragArgs{length: ^uint64(0), flags: defragStartIO, compression: c}
+	if c != 0 {
+		a.flags |= defragCompress
+	}
+	return folderIoctl(ctx, f, file, "defragment", "", iocDefrag, a)
 }

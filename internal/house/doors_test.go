@@ -50,9 +50,10 @@ var doors = map[string][]string{
 	"internal/md":       {},
 	"internal/ondisk":   {},
 	"internal/gpt":      {},
+	"internal/grow":     {},
 	"internal/inuse":    {"internal/blk", "internal/mount"}, // who holds a device, out of what these two read
 	"pkg/netops":        {"pkg/registry", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/hang"},
-	"pkg/volops":        {"pkg/registry", "internal/state", "internal/fault", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/md", "internal/ondisk", "internal/gpt", "internal/inuse", "internal/hostexec", "internal/hostinfo"},
+	"pkg/volops":        {"pkg/registry", "internal/state", "internal/fault", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/md", "internal/ondisk", "internal/gpt", "internal/grow", "internal/inuse", "internal/hostexec", "internal/hostinfo"},
 
 	"internal/fault": {},
 	"internal/state": {"internal/fault"},
