@@ -39,7 +39,7 @@ var columnsOf = parseColumns(map[string]string{
 	"NatForwarding":     "interface ipv4 ipv6 accept_ra managed needed_by",
 	"OvsBridge":         "name datapath_type fail_mode protocols PORTS=ports.name managed",
 	"OvsFlow":           "bridge table priority packets bytes match_text actions_text",
-	"DatapathItem":      "* name packets bytes actions",
+	"DatapathItem":      "* datapath packets bytes match_text actions_text hits misses lost flows",
 	"Disk":              "path size_bytes type model serial transport rotational TABLE=partition_table.type SIGNATURE=signature.type in_use mount_points",
 	"Partition":         "path size_bytes type_name label FSTYPE=filesystem.type FSLABEL=filesystem.label in_use mount_points uuid",
 	"Filesystem":        "devices type label size_bytes used_bytes available_bytes mounted mount_points uuid",

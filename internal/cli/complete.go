@@ -13,7 +13,7 @@ import (
 )
 
 // completeTime is how long somebody who has pressed TAB waits for a server at most.
-const completeTime = time.Second
+const completeTime = 3 * time.Second
 
 // candidates are words that fit, each perhaps with what it is behind a TAB, as shells show it.
 type candidates = []string
@@ -78,6 +78,32 @@ func (s *session) addCompletions(c *cobra.Command, call *call) {
 		complete := s.completeParam(call.verb.method, v.param)
 		_ = c.RegisterFlagCompletionFunc(v.param.flag(), complete) // the flag is there: it was made from the same param
 	}
+}
+
+// addGlobalCompletions lets the flags of every verb be completed.
+func (s *session) addGlobalCompletions(root *cobra.Command) {
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"output":  cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp),
+		"context": s.completeContexts,
+		"nodes":   s.completeContexts,
+		"group":   s.completeGroups,
+		"timeout": cobra.NoFileCompletions,
+	} {
+		_ = root.RegisterFlagCompletionFunc(flag, complete) // all of them are there
+	}
+}
+
+func (s *session) completeGroups(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	f, err := s.settings()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var groups []string
+	for _, c := range f.Contexts {
+		groups = append(groups, c.Groups...)
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeParam finds words for a param, for the last of several values where commas join them.

@@ -14,7 +14,9 @@ func (o *output) details(raw []byte) {
 		return
 	}
 	if o.verb.list != "" {
-		o.listOnly(raw)
+		t := o.newTable(o.verb.row(o.verb.list))
+		o.listOnly(t, raw)
+		t.end()
 		return
 	}
 	if o.node != "" {
@@ -23,9 +25,8 @@ func (o *output) details(raw []byte) {
 	o.object(raw, "")
 }
 
-// listOnly prints a result that has one list and at most a remark beside it.
-func (o *output) listOnly(raw []byte) {
-	t := o.newTable(o.verb.row(o.verb.list))
+// listOnly puts a result that has one list, and at most a remark beside it, into a table.
+func (o *output) listOnly(t *table, raw []byte) {
 	var rest []byte
 	for r := jsonwire.ReadObject(raw); r.Next(); {
 		if string(r.Name()) == o.verb.list {
@@ -37,7 +38,6 @@ func (o *output) listOnly(raw []byte) {
 		rest = append(jsonwire.AppendString(append(rest, ','), string(r.Name())), ':')
 		rest = append(rest, r.Value()...)
 	}
-	t.end()
 	if rest != nil {
 		rest[0] = '{'
 		o.warn(append(rest, '}'))
@@ -76,7 +76,7 @@ func (o *output) below(name string, raw []byte, indent string) {
 		return
 	}
 	t := o.newTable(o.verb.row(name))
-	t.node, t.indent = "", indent
+	t.nodes, t.indent = 0, indent
 	for a := jsonwire.ReadArray(raw); a.Next(); {
 		t.add(a.Value())
 	}

@@ -111,7 +111,11 @@ func (s *session) report(err error) {
 		return
 	}
 	p := s.paintErrs
-	fmt.Fprintf(s.errs, "%s %s\n", p.bad("error:"), clean(err.Error()))
+	text := err.Error()
+	if params := (*registry.ParamsError)(nil); errors.As(err, &params) && len(params.Faults) > 0 {
+		text = strings.TrimSuffix(text, e.Message) + "the params do not fit" // how they do not, the facts say
+	}
+	fmt.Fprintf(s.errs, "%s %s\n", p.bad("error:"), clean(text))
 	if ok {
 		for _, line := range facts(e) {
 			fmt.Fprintf(s.errs, "  %s\n", line)

@@ -54,16 +54,19 @@ func (s *session) fanOut(ctx context.Context, out io.Writer, nodes *nodes, v *ve
 	}
 	defer group.Wait()
 	failure := &nodeErrors{all: len(nodes.list)}
-	w := newBuffered(out)
+	p := s.newPrinter(out, nodes, v)
 	for i, n := range nodes.list {
 		o := <-outcomes[i]
-		if err := s.printOutcome(w, n, v, o); err != nil {
+		if err := p.print(n, o); err != nil {
 			return err
 		}
 		if o.err != nil {
 			failure.failed++
 			failure.worst = max(failure.worst, exitCode(o.err))
 		}
+	}
+	if err := p.end(); err != nil {
+		return err
 	}
 	if failure.failed > 0 {
 		return failure
@@ -84,30 +87,57 @@ func (n *node) ask(ctx context.Context, method string, params []byte) (o outcome
 	return o
 }
 
-// printOutcome prints one node's result or error: as data each is an object with the node's name, for people
-// rows bear it.
-func (s *session) printOutcome(w *bufio.Writer, n *node, v *verb, o outcome) error {
-	switch s.global.output {
-	case formatJSON, formatJSONL:
-		w.Write(append(appendOutcome(nil, n, o), '\n'))
-	case formatYAML:
-		w.WriteString("---\n")
-		w.Write(appendYAML(nil, appendOutcome(nil, n, o), 0))
-	default:
-		if o.err != nil {
-			_ = w.Flush()
-			fmt.Fprintf(s.errs, "%s: ", n.name)
-			s.report(o.err)
-			return nil
-		}
-		out := &output{session: s, w: w, verb: v, node: n.name}
-		if s.global.output == formatName {
-			out.name(o.result)
-		} else {
-			out.details(o.result)
+// printer prints what several nodes answer to one call: as data each is an object with the node's name; for
+// people lists are one table, whose rows bear it.
+type printer struct {
+	session *session
+	w       *bufio.Writer
+	verb    *verb
+	shared  *table // nil where each node has something of its own
+}
+
+func (s *session) newPrinter(out io.Writer, nodes *nodes, v *verb) *printer {
+	p := &printer{session: s, w: newBuffered(out), verb: v}
+	if v.list != "" {
+		p.shared = (&output{session: s, w: p.w, verb: v}).newTable(v.row(v.list))
+		for _, n := range nodes.list {
+			p.shared.setNodes(n.name)
 		}
 	}
-	return w.Flush()
+	return p
+}
+
+// print prints one node's result or error.
+func (p *printer) print(n *node, o outcome) error {
+	s := p.session
+	out := &output{session: s, w: p.w, verb: p.verb, node: n.name}
+	switch format := s.global.output; {
+	case format == formatJSON, format == formatJSONL:
+		p.w.Write(append(appendOutcome(nil, n, o), '\n'))
+	case format == formatYAML:
+		p.w.WriteString("---\n")
+		p.w.Write(appendYAML(nil, appendOutcome(nil, n, o), 0))
+	case o.err != nil:
+		_ = p.w.Flush()
+		fmt.Fprintf(s.errs, "%s: ", n.name)
+		s.report(o.err)
+	case format == formatName:
+		out.name(o.result)
+	case p.shared != nil:
+		p.shared.node = n.name
+		out.listOnly(p.shared, o.result)
+	default:
+		out.details(o.result)
+	}
+	return p.w.Flush()
+}
+
+// end prints what still waits.
+func (p *printer) end() error {
+	if p.shared != nil {
+		p.shared.end()
+	}
+	return p.w.Flush()
 }
 
 // appendOutcome is {"node":…,"result":…} or {"node":…,"error":{…}}. An error that no server answered has no

@@ -137,9 +137,7 @@ func writeFlags(b *strings.Builder, flags *pflag.FlagSet, width int) {
 		if f.Shorthand != "" {
 			head = "  -" + f.Shorthand + ", --" + f.Name
 		}
-		if word := flagWord(f); word != "" {
-			head += " " + word
-		}
+		head += flagValue(f)
 		heads, texts = append(heads, head), append(texts, f.Usage)
 		longest = max(longest, cells(head))
 	})
@@ -148,13 +146,28 @@ func writeFlags(b *strings.Builder, flags *pflag.FlagSet, width int) {
 	}
 }
 
+// flagValue is what stands behind a flag's name.
+func flagValue(f *pflag.Flag) string {
+	word := flagWord(f)
+	switch {
+	case word == "":
+		return ""
+	case f.NoOptDefVal != "":
+		return "[=" + word + "]"
+	}
+	return " " + word
+}
+
 // flagWord stands for a flag's value.
 func flagWord(f *pflag.Flag) string {
 	switch t := f.Value.Type(); t {
+	case "string":
+		if f.Name == "watch" {
+			return "TIME"
+		}
+		return "TEXT"
 	case "bool":
 		return ""
-	case "string":
-		return "TEXT"
 	case "stringSlice":
 		return "A,B,…"
 	case "duration":

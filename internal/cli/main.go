@@ -90,6 +90,7 @@ func (s *session) command() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err.Error()} })
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
 	root.CompletionOptions.DisableDefaultCmd = true
+	s.addGlobalCompletions(root)
 	finish(root)
 	return root
 }

@@ -14,14 +14,15 @@ import (
 func (s *session) completionCommand() *cobra.Command {
 	c := tool{
 		use: "completion bash|zsh|fish", short: "Print the script that lets a shell complete verbs, flags and live values.", least: 1, most: 1,
-		long: "Values come from the server that the command line is meant for: interfaces, bridges, disks, ids of rules. bash needs the package bash-completion.",
+		long: "Values come from the server that the command line is meant for: interfaces, bridges, disks, ids of rules.",
 		example: Name + " completion bash >/etc/bash_completion.d/" + Name + "\n" +
 			Name + " completion zsh >/usr/local/share/zsh/site-functions/_" + Name + "\n" +
 			Name + " completion fish >~/.config/fish/completions/" + Name + ".fish",
 		run: func(c *cobra.Command, args []string) error {
 			switch args[0] {
 			case "bash":
-				return c.Root().GenBashCompletionV2(s.out, true)
+				_, err := fmt.Fprint(s.out, bashScript)
+				return err
 			case "zsh":
 				return c.Root().GenZshCompletion(s.out)
 			case "fish":
@@ -33,6 +34,34 @@ func (s *session) completionCommand() *cobra.Command {
 	c.ValidArgsFunction = cobra.FixedCompletions([]string{"bash", "zsh", "fish"}, cobra.ShellCompDirectiveNoFileComp)
 	return c
 }
+
+// bashScript completes in bash, without the package bash-completion. The program itself knows what fits: it
+// is asked with the words up to the cursor and answers a candidate a line, then a colon and cobra's directive
+// (1: an error, 2: no blank behind it, 4: no names of files). What bash would replace is only what stands
+// behind the last of $COMP_WORDBREAKS, so the rest is taken off again.
+const bashScript = `# bash completion for my-os-ctl
+_my_os_ctl() {
+	local line=${COMP_LINE:0:COMP_POINT} words answer directive word last typed head
+	read -ra words <<<"$line"
+	[[ $line == *[[:space:]] ]] && words+=("")
+	answer=$("${words[0]}" __completeNoDesc "${words[@]:1}" 2>/dev/null) || return
+	directive=${answer##*:}
+	answer=${answer%:*}
+	COMPREPLY=()
+	(( directive & 1 )) && return
+	typed=${COMP_WORDS[COMP_CWORD]}
+	[[ $typed == [=:] ]] && typed=
+	last=${words[-1]}
+	[[ $last == -*=* ]] && last=${last#*=}
+	head=${last%"$typed"}
+	while IFS= read -r word; do
+		[[ -n $word && $word == "$last"* ]] && COMPREPLY+=("${word#"$head"}")
+	done <<<"$answer"
+	(( directive & 2 )) && compopt -o nospace
+	(( directive & 4 )) || compopt -o default
+}
+complete -F _my_os_ctl my-os-ctl
+`
 
 // manCommand prints manual pages, or writes all of them.
 func (s *session) manCommand() *cobra.Command {
@@ -120,9 +149,7 @@ func manFlags(b *strings.Builder, title string, flags *pflag.FlagSet) {
 		if f.Shorthand != "" {
 			head = "-" + f.Shorthand + ", " + head
 		}
-		if word := flagWord(f); word != "" {
-			head += " " + word
-		}
+		head += flagValue(f)
 		fmt.Fprintf(b, ".TP\n.B %s\n%s\n", roff(head), roff(f.Usage))
 	})
 }

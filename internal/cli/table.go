@@ -39,11 +39,18 @@ type table struct {
 	wide    bool     // everything that rows have
 	room    int      // cells in a line; 0 is no limit
 	indent  string
-	node    string // a first column of its own, where there is one
-	waiting [][]byte
+	node    string // where rows come from, in a first column of its own
+	nodes   int    // the width of that column; 0: there is none
+	waiting []waitingRow
 	bytes   int
 	columns []laidOut // nil as long as rows wait
 	inOne   bool      // each row has one member, which holds the rest
+}
+
+// waitingRow is a row that waits for the columns to get their widths.
+type waitingRow struct {
+	node string
+	row  []byte
 }
 
 // laidOut is a column with its place in the line.
@@ -54,7 +61,8 @@ type laidOut struct {
 }
 
 func (o *output) newTable(row string) *table {
-	t := &table{w: o.w, paint: o.session.paint, fixed: columnsOf[row], wide: o.session.global.output == formatWide, node: o.node}
+	t := &table{w: o.w, paint: o.session.paint, fixed: columnsOf[row], wide: o.session.global.output == formatWide}
+	t.setNodes(o.node)
 	t.inOne = len(t.fixed) > 0 && t.fixed[0].path[0] == inOne
 	if !t.wide {
 		t.room = o.session.columns()
@@ -62,13 +70,22 @@ func (o *output) newTable(row string) *table {
 	return t
 }
 
+// setNodes lets rows bear the name of their node, the widest of which is among names.
+func (t *table) setNodes(names ...string) {
+	for _, name := range names {
+		if name != "" {
+			t.node, t.nodes = name, max(t.nodes, cells(name), len("NODE"))
+		}
+	}
+}
+
 // add takes a row, which the caller may reuse.
 func (t *table) add(row []byte) {
 	if t.columns != nil {
-		t.line(row)
+		t.line(t.node, row)
 		return
 	}
-	t.waiting = append(t.waiting, slices.Clone(row))
+	t.waiting = append(t.waiting, waitingRow{t.node, slices.Clone(row)})
 	t.bytes += len(row)
 	if len(t.waiting) >= layoutRows || t.bytes >= layoutBytes {
 		t.layOut()
@@ -96,8 +113,8 @@ func (t *table) layOut() {
 	}
 	t.columns = fit(columns, t.roomLeft())
 	t.header()
-	for _, row := range t.waiting {
-		t.line(row)
+	for _, w := range t.waiting {
+		t.line(w.node, w.row)
 	}
 	t.waiting = nil
 }
@@ -108,8 +125,8 @@ func (t *table) roomLeft() int {
 		return 0
 	}
 	used := cells(t.indent)
-	if t.node != "" {
-		used += max(cells(t.node), len("NODE")) + gap
+	if t.nodes > 0 {
+		used += t.nodes + gap
 	}
 	return max(t.room-used, 1)
 }
@@ -124,8 +141,8 @@ func (t *table) found() []column {
 			seen[c.path[0]] = true
 		}
 	}
-	for _, row := range t.waiting {
-		for o := jsonwire.ReadObject(row); o.Next(); {
+	for _, w := range t.waiting {
+		for o := jsonwire.ReadObject(w.row); o.Next(); {
 			name := string(o.Name())
 			if seen[name] || !t.wide && jsonwire.KindOf(o.Value()) > jsonwire.String {
 				continue
@@ -140,8 +157,8 @@ func (t *table) found() []column {
 // measure finds how wide a column wants to be, and whether there is anything in it.
 func (t *table) measure(c column) (l laidOut, any bool) {
 	l = laidOut{column: c, width: cells(c.heading), right: true}
-	for _, row := range t.waiting {
-		text, numeric := t.text(row, c.path)
+	for _, w := range t.waiting {
+		text, numeric := t.text(w.row, c.path)
 		if text == "" {
 			continue
 		}
@@ -203,8 +220,8 @@ func sum(columns []laidOut, most int) int {
 
 func (t *table) header() {
 	t.w.WriteString(t.indent)
-	if t.node != "" {
-		t.w.WriteString(t.paint.bold(pad("NODE", max(cells(t.node), len("NODE"))+gap, false)))
+	if t.nodes > 0 {
+		t.w.WriteString(t.paint.bold(pad("NODE", t.nodes+gap, false)))
 	}
 	for i, c := range t.columns {
 		t.cell(i, t.paint.bold, cut(c.heading, c.width), i == len(t.columns)-1)
@@ -213,10 +230,10 @@ func (t *table) header() {
 }
 
 // line prints a row.
-func (t *table) line(row []byte) {
+func (t *table) line(node string, row []byte) {
 	t.w.WriteString(t.indent)
-	if t.node != "" {
-		t.w.WriteString(pad(t.node, max(cells(t.node), len("NODE"))+gap, false))
+	if t.nodes > 0 {
+		t.w.WriteString(pad(node, t.nodes+gap, false))
 	}
 	texts := make([]string, len(t.columns))
 	last := 0

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -71,21 +72,23 @@ func yesFor(v *verb) string {
 	return ""
 }
 
-// spelledOut takes names of methods apart where they stand for verbs, so that what the table and messages
-// call net.routes.add or vol.create_subvolume can be typed as it is.
+// spelledOut takes the name of a method apart where it stands for a verb, so that what the table and messages
+// call net.routes.add or vol.create_subvolume can be typed as it is. Only flags of every verb stand before a verb.
 func spelledOut(root *cobra.Command, args []string) []string {
-	for i, word := range args {
-		if strings.HasPrefix(word, "-") {
+	for i := 0; i < len(args); i++ {
+		word := args[i]
+		if name, isFlag := strings.CutPrefix(word, "-"); isFlag {
+			flag := root.PersistentFlags().Lookup(strings.TrimPrefix(name, "-"))
+			if flag == nil && len(name) == 1 {
+				flag = root.PersistentFlags().ShorthandLookup(name)
+			}
+			if flag != nil && flag.NoOptDefVal == "" {
+				i++ // its value
+			}
 			continue
 		}
-		first, _, dotted := strings.Cut(word, ".")
-		if !dotted || spaces[first] == "" {
-			return args
-		}
-		for _, v := range verbs {
-			if v.method == word {
-				return append(append(append([]string{}, args[:i]...), v.words()...), args[i+1:]...)
-			}
+		if v := verbOf(word); v.lookedUp() {
+			return slices.Concat(args[:i], v.words(), args[i+1:])
 		}
 		return args
 	}

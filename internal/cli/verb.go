@@ -58,6 +58,9 @@ func (v *verb) row(member string) string {
 	return ""
 }
 
+// lookedUp tells whether the verb is a row of the table.
+func (v *verb) lookedUp() bool { return v.right != "" }
+
 // example is a call of the table's as a command line, without the name of the program.
 type example struct{ name, line string }
 

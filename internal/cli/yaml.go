@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/geomind/my_os_server/internal/jsonwire"
 	"github.com/geomind/my_os_server/pkg/client"
@@ -134,5 +136,23 @@ func appendText(b []byte, text string) []byte {
 	if plainYAML.MatchString(text) && !otherYAML.MatchString(text) {
 		return append(b, text...)
 	}
-	return jsonwire.AppendString(b, text)
+	if strings.IndexFunc(text, isHidden) < 0 {
+		return jsonwire.AppendString(b, text)
+	}
+	b = append(b, '"')
+	for _, r := range text {
+		if isHidden(r) {
+			b = fmt.Appendf(b, `\u%04x`, r)
+			continue
+		}
+		quoted := jsonwire.AppendString(nil, string(r))
+		b = append(b, quoted[1:len(quoted)-1]...)
+	}
+	return append(b, '"')
+}
+
+// isHidden tells what JSON takes as it is and YAML only as an escape (YAML 1.2, section 5.1; line breaks of
+// YAML 1.1 with it).
+func isHidden(r rune) bool {
+	return r >= 0x7f && r <= 0x9f || r == 0x2028 || r == 0x2029 || r == 0xfeff || r == 0xfffe || r == 0xffff
 }

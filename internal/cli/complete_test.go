@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/geomind/my_os_server/internal/testhost"
+)
+
+// In a real bash, in a real terminal: what is typed, a TAB, and what stands in the line then.
+func TestCompletionInBash(t *testing.T) {
+	testhost.Root(t)
+	w := newWorld(t)
+	bin := w.binFolder(t)
+	for _, c := range []struct{ typed, line string }{
+		{"net ro", "net routes "},
+		{"net routes a", "net routes add "},
+		{"vol list d", "vol list disks "},
+		{"net routes --fam", "net routes --family "},
+		{"net routes --family ipv6 --ta", "net routes --family ipv6 --ta"},
+		{"net routes --family ", "net routes --family ipv"},
+		{"net routes --family=ipv6", "net routes --family=ipv6 "},
+		{"net interfaces --name w", "net interfaces --name web"},
+		{"net bridge --name ", "net bridge --name br0 "},
+		{"net bridge delete ", "net bridge delete br0 "},
+		{"net bridge connect br", "net bridge connect br0 "},
+		{"net bridge add port --bridge ", "net bridge add port --bridge br0 "},
+		{"net routes delete 198", "net routes delete 198.51.100.0/24 "},
+		{"-o ya", "-o yaml "},
+		{"call net.routes.d", "call net.routes.delete "},
+		{"vol balance start / --filters da", "vol balance start / --filters data="},
+		{"completion z", "completion zsh "},
+	} {
+		got := ""
+		for range 3 { // a machine that is too busy to answer in time completes nothing
+			if got = w.tab(t, bin, c.typed); got == c.line {
+				break
+			}
+		}
+		if got != c.line {
+			t.Errorf("%q and TAB is %q, not %q", c.typed, got, c.line)
+		}
+	}
+}
+
+// tab types a line into bash, then a TAB, and returns the line as it is then.
+func (w *world) tab(t *testing.T, bin, typed string) string {
+	t.Helper()
+	cmd := exec.Command("bash", "--norc", "--noprofile", "-i")
+	cmd.Env = append(w.environment(bin), "PS1=READY> ", "HISTFILE=", "INPUTRC="+filepath.Join(bin, "none"))
+	term := inTerminal(t, cmd, 200)
+	term.expect("READY>")
+	term.send("bind 'set enable-bracketed-paste off'; bind 'set bell-style none'; bind 'set show-all-if-ambiguous off'; source <(" + Name + " completion bash); echo loa''ded\n")
+	term.expect("loaded")
+	// What readline has in its line is told by a key that prints it.
+	term.send(`show() { printf 'LINE<%s>ENDS\n' "$READLINE_LINE"; }; bind -x '"\C-g": show'; echo bou''nd` + "\n")
+	term.expect("bound")
+	term.send(Name + " " + typed + "\t\x07")
+	term.expect(">ENDS\n")
+	screen := term.screen()
+	_, line, _ := strings.Cut(screen[strings.LastIndex(screen, "LINE<"):], "LINE<")
+	line, _, _ = strings.Cut(line, ">ENDS")
+	term.send("\x15exit\n")
+	term.wait()
+	return strings.TrimPrefix(line, Name+" ")
+}
+
+// Every param of every verb offers something or nothing, the words of an enum all of them, and never an
+// error: a terminal is no place for errors while one types.
+func TestCompletionWithoutAServer(t *testing.T) {
+	getenv := func(name string) string {
+		return map[string]string{"MY_OS_SERVER_SOCKET": filepath.Join(t.TempDir(), "none")}[name]
+	}
+	s := newSession(os.Stdin, os.Stdout, os.Stderr, getenv)
+	s.global.socket = filepath.Join(t.TempDir(), "none")
+	c := s.command()
+	for i := range verbs {
+		for j := range verbs[i].params {
+			p := &verbs[i].params[j]
+			words, _ := s.completeParam(verbs[i].method, p)(c, nil, "")
+			for _, value := range p.values {
+				if !slices.Contains(words, value) {
+					t.Errorf("%s --%s does not offer %s: %q", verbs[i].method, p.flag(), value, words)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/geomind/my_os_server/internal/testhost"
+)
+
+// programEnv makes this test binary the program itself.
+const programEnv = "MY_OS_CTL_TEST_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(programEnv) != "" {
+		os.Exit(Main(os.Args[1:]))
+	}
+	code := m.Run()
+	if binaries != "" {
+		os.RemoveAll(binaries)
+	}
+	os.Exit(code)
+}
+
+// binaries is the folder that the servers under test were built into, once a test has asked for them.
+var binaries string
+
+// program is the command that runs this program with the arguments, without the surroundings of the tests.
+func program(home string, args ...string) *exec.Cmd {
+	self, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Args[0] = Name
+	cmd.Env = []string{programEnv + "=1", "HOME=" + home, "PATH=" + os.Getenv("PATH"), "TERM=xterm"}
+	return cmd
+}
+
+const serverName = "my-os-server-native"
+
+func build(t *testing.T) string {
+	t.Helper()
+	if binaries == "" {
+		dir, err := os.MkdirTemp("", "cli")
+		if err != nil {
+			t.Fatal(err)
+		}
+		binaries = dir
+		if out, err := exec.Command("go", "build", "-o", dir, "../../cmd/"+serverName).CombinedOutput(); err != nil {
+			t.Fatalf("go build: %v: %s", err, out)
+		}
+	}
+	return filepath.Join(binaries, serverName)
+}
+
+// world is a server in a network namespace of its own, and where to reach it.
+type world struct {
+	ns     *testhost.NetNS
+	socket string
+	home   string
+}
+
+const nodeName = "cli-node"
+
+// newWorld starts the real server over a namespace where what the tests look at is always the same.
+func newWorld(t *testing.T, args ...string) *world {
+	t.Helper()
+	server := build(t)
+	w := &world{ns: testhost.NewNetNS(t), home: t.TempDir()}
+	w.ns.IP(
+		"link add br0 address 02:00:00:00:00:01 type bridge",
+		"link add web0 address 02:00:00:00:00:02 type veth peer name web1 address 02:00:00:00:00:03",
+		"link set br0 addrgenmode none", "link set web0 addrgenmode none", "link set web1 addrgenmode none",
+		"link set web0 master br0",
+		"addr add 192.0.2.1/24 dev br0",
+		"link set br0 up", "link set web0 up", "link set web1 up",
+		"route add 198.51.100.0/24 via 192.0.2.2 dev br0 proto static metric 50",
+		"route add blackhole 203.0.113.0/24 table 7000",
+	)
+	w.settle(t)
+	dir, err := os.MkdirTemp("", "cli") // not TempDir: a socket's path has little room
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	w.socket = filepath.Join(dir, "s")
+	log := new(bytes.Buffer)
+	cmd := exec.Command(server, append([]string{"--socket", w.socket, "--state-dir", filepath.Join(dir, "state"), "--node-name", nodeName, "--no-hero-socket"}, args...)...)
+	cmd.Stderr = log
+	started := make(chan error, 1)
+	w.ns.Do(func() { started <- cmd.Start() })
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { end(t, cmd, log) })
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if conn, err := net.Dial("unix", w.socket); err == nil {
+			conn.Close()
+			return w
+		}
+	}
+	t.Fatalf("the server does not listen: %s", log)
+	return nil
+}
+
+// settle waits until the links are up: the kernel takes a moment to say so.
+func (w *world) settle(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if strings.Count(w.ns.Run("ip", "-br", "link", "show", "up"), " UP ") == 3 {
+			return
+		}
+	}
+	t.Fatalf("the links do not come up:\n%s", w.ns.IP("link"))
+}
+
+func end(t *testing.T, cmd *exec.Cmd, log *bytes.Buffer) {
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the server ended with %v: %s", err, log)
+	}
+}
+
+// run runs the program against the world's server and returns what it printed.
+func (w *world) run(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	cmd := program(w.home, append([]string{"--socket", w.socket}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if exit, ok := err.(*exec.ExitError); ok {
+		return out.String(), errs.String(), exit.ExitCode()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), errs.String(), 0
+}
+
+// must is run for what has to go well.
+func (w *world) must(t *testing.T, args ...string) string {
+	t.Helper()
+	stdout, stderr, code := w.run(t, args...)
+	if code != 0 {
+		t.Fatalf("%q: exit %d: %s", args, code, stderr)
+	}
+	return stdout
+}
