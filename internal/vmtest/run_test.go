@@ -70,7 +70,7 @@ func buildGuests(t *testing.T, root, folder string, cases []*packageCases) (comm
 			t.Fatalf("build the tests of %s: %v\n%s", p.path, err, out)
 		}
 		chosen := "^(" + strings.Join(p.tests, "|") + ")$"
-		commands = append(commands, fmt.Sprintf("cd '%s' && '%s' -test.v=test2json -test.count=1 -test.timeout=3m -test.run '%s'",
+		commands = append(commands, fmt.Sprintf("cd '%s' && '%s' -test.v=test2json -test.count=1 -test.timeout=8m -test.run '%s'",
 			filepath.Join(root, p.path), binary, chosen))
 	}
 	return commands
@@ -88,7 +88,7 @@ func boot(t *testing.T, root, folder string, commands []string) (outputs [][]byt
 	if err := os.WriteFile(file, []byte(script), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(filepath.Join(root, "scripts", "second-kernel"), "-t", "300", "--", "sh", file)
+	cmd := exec.Command(filepath.Join(root, "scripts", "second-kernel"), "-t", "600", "--", "sh", file)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
