@@ -251,8 +251,14 @@ func identities(t *testing.T, k keys) []caller {
 // and the order of the two is proven as well.
 func TestACLMatrix(t *testing.T) {
 	requireRoot(t)
+	for _, b := range binaries {
+		t.Run(b.name, func(t *testing.T) { aclMatrix(t, b.start) })
+	}
+}
+
+func aclMatrix(t *testing.T, start func(t *testing.T, args ...string) *server) {
 	k := newKeys(t, "admin", "write", "read", "stranger")
-	s := startServer(t, "--acl", writeACL(t, k))
+	s := start(t, "--acl", writeACL(t, k))
 	time.Sleep(5500 * time.Millisecond) // signatures older than the start + 5 s are refused
 	calls := 0
 	for _, c := range identities(t, k) {

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	}
 	if err == nil {
 		var out []byte
-		if out, err = exec.Command("go", "build", "-o", dir, "../../cmd/my-os-server-native").CombinedOutput(); err != nil {
+		if out, err = exec.Command("go", "build", "-o", dir, "../../cmd/my-os-server-native", "../../cmd/my-os-server-mos").CombinedOutput(); err != nil {
 			err = fmt.Errorf("go build: %w: %s", err, out)
 		}
 	}
@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// server is one running my-os-server-native.
+// server is one running server.
 type server struct {
 	socket string
 	cmd    *exec.Cmd

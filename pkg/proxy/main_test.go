@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -283,16 +282,6 @@ func eventually(tb testing.TB, what string, holds func() bool) {
 			tb.Fatalf("it never came to be that %s", what)
 		}
 	}
-}
-
-// descriptors is how many this process has.
-func descriptors(tb testing.TB) int {
-	tb.Helper()
-	open, err := filepath.Glob("/proc/self/fd/*")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return len(open)
 }
 
 // syscallUID is who this process runs as, and so who calls.
