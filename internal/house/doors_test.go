@@ -39,6 +39,7 @@ var doors = map[string][]string{
 	"internal/rtnl":     {"internal/nlsock"},
 	"internal/ct":       {"internal/nlsock"},
 	"internal/nft":      {"internal/nlsock"},
+	"internal/dhcp":     {},
 	"internal/hostexec": {},
 	"internal/sysctl":   {},
 	"internal/hostinfo": {},
@@ -52,7 +53,7 @@ var doors = map[string][]string{
 	"internal/gpt":      {},
 	"internal/grow":     {},
 	"internal/inuse":    {"internal/blk", "internal/mount"}, // who holds a device, out of what these two read
-	"pkg/netops":        {"pkg/registry", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/hang"},
+	"pkg/netops":        {"pkg/registry", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/dhcp", "internal/hang"},
 	"pkg/volops":        {"pkg/registry", "internal/state", "internal/fault", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/md", "internal/ondisk", "internal/gpt", "internal/grow", "internal/inuse", "internal/hostexec", "internal/hostinfo"},
 
 	"internal/fault": {},
