@@ -71,19 +71,26 @@ func nodeAddresses(ctx context.Context, conn *rtnl.Conn) []registry.NodeAddress 
 	return list
 }
 
-// defaultRoutes are those of the table main, by rising metric.
+// defaultRoutes are those that can be listed.
 func defaultRoutes(ctx context.Context, conn *rtnl.Conn) []registry.Route {
-	var list []registry.Route
+	list, _ := listDefaultRoutes(ctx, conn)
+	return list
+}
+
+// listDefaultRoutes lists those of the table main, by rising metric. Where a family cannot be listed the others'
+// are there beside the error.
+func listDefaultRoutes(ctx context.Context, conn *rtnl.Conn) (list []registry.Route, err error) {
 	for _, f := range []rtnl.RouteFilter{
 		{Family: unix.AF_INET, Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0)},
 		{Family: unix.AF_INET6, Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0)},
 	} {
 		f.Table = unix.RT_TABLE_MAIN
-		_, _ = each(conn.Routes(ctx, f), func(r *rtnl.Route) error {
+		_, failed := each(conn.Routes(ctx, f), func(r *rtnl.Route) error {
 			list = append(list, *newRouteRow(conn).of(r))
 			return nil
 		})
+		err = cmp.Or(err, failed)
 	}
 	slices.SortStableFunc(list, func(a, b registry.Route) int { return cmp.Compare(a.Metric.Or(0), b.Metric.Or(0)) })
-	return list
+	return list, err
 }

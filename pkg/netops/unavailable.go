@@ -20,6 +20,7 @@ func (n *Net) unavailable() []registry.UnavailableMethod {
 	}
 	list := make([]registry.UnavailableMethod, 0, len(n.unbuilt)+len(others)+len(probes))
 	list = append(append(list, n.unbuilt...), others...)
+	list = append(list, n.unavailableOVS()...)
 	for _, p := range probes {
 		if p.works(n) {
 			continue
