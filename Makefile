@@ -44,7 +44,7 @@ test:
 
 ## bench: ours and the peer tools in one run, as ratios (as root; ARGS="-n 9 -run routes")
 bench: build
-	scripts/test-deps dbus
+	scripts/test-deps dbus nginx
 	cd bench && go run . $(ARGS)
 
 ## fuzz: every fuzz target for FUZZTIME
