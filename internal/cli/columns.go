@@ -8,9 +8,6 @@ type column struct {
 	path    []string
 }
 
-// name is the member that the cell is.
-func (c *column) name() string { return c.path[len(c.path)-1] }
-
 // columnsOf are the columns of the rows that people look at most, what matters first: where a terminal is too
 // narrow the last ones go. Rows that are not here show the members that they have. A name is a member, with
 // dots for members within; HEADING= before it says what stands above.

@@ -77,7 +77,7 @@ func TestCompletionWithoutAServer(t *testing.T) {
 	}
 	s := newSession(os.Stdin, os.Stdout, os.Stderr, getenv)
 	s.global.socket = filepath.Join(t.TempDir(), "none")
-	c := s.command()
+	c := s.command(all)
 	for i := range verbs {
 		for j := range verbs[i].params {
 			p := &verbs[i].params[j]

@@ -28,9 +28,12 @@ type serverContext struct {
 	Groups     []string `toml:"groups,omitempty"`
 	Socket     string   `toml:"socket,omitempty"`      // "": where a daemon of this machine is looked for
 	Node       string   `toml:"node,omitempty"`        // the name that signatures and tokens are made for
-	Key        string   `toml:"key,omitempty"`         // file of the key to sign requests with
+	Key        string   `toml:"key,omitempty"`         // file of the key to sign requests with; over TLS of the certificate's
 	TokenFile  string   `toml:"token_file,omitempty"`  // file of a bearer token
 	ServerUIDs []uint32 `toml:"server_uids,omitempty"` // users whose server may see those
+
+	Address     string `toml:"address,omitempty"`     // HOST:PORT of a server somewhere else, over TLS
+	Fingerprint string `toml:"fingerprint,omitempty"` // by which that one is known
 }
 
 // folder is where the program keeps what it keeps.
@@ -102,7 +105,11 @@ func (c *serverContext) check() error {
 		return errors.New("its name must be a word without commas")
 	case c.Key != "" && c.TokenFile != "":
 		return errors.New("a key and a token file are two identities: give one")
-	case c.Key != "" && c.Node == "":
+	case c.Address != "" && c.Socket != "":
+		return errors.New("a socket and an address are two servers: give one")
+	case (c.Address == "") != (c.Fingerprint == ""):
+		return errors.New("an address and the fingerprint of the server there go together")
+	case c.Key != "" && c.Node == "" && c.Address == "":
 		return errors.New("a key needs the node's name, which signatures are made for")
 	case c.Socket != "" && !filepath.IsAbs(c.Socket):
 		return errors.New("socket must be an absolute path")
@@ -281,7 +288,10 @@ func (s *session) many(f *settings) (*nodes, error) {
 
 // connect makes the client of a context. It connects when it is used.
 func (s *session) connect(c *serverContext) (*client.Client, error) {
-	dial, err := c.dial()
+	if c.Address != "" {
+		return s.connectTLS(c)
+	}
+	dial, err := client.Local(c.Socket)
 	if err != nil {
 		return nil, &usageError{Name, err.Error()}
 	}
@@ -296,8 +306,26 @@ func (s *session) connect(c *serverContext) (*client.Client, error) {
 	return client.New(o), nil
 }
 
-// dial is how the context's server is reached.
-func (c *serverContext) dial() (client.Dial, error) { return client.Local(c.Socket) }
+// connectTLS is connect for a server somewhere else. There the key proves itself once a connection, by a
+// certificate, instead of with each request.
+func (s *session) connectTLS(c *serverContext) (*client.Client, error) {
+	remote := client.Remote{Address: c.Address, Fingerprint: c.Fingerprint}
+	var credential client.Credential
+	var err error
+	if c.Key != "" {
+		remote.Key, err = readKey(s.expand(c.Key))
+	} else {
+		credential, err = s.credential(c)
+	}
+	if err != nil {
+		return nil, &localError{err}
+	}
+	dial, err := client.TLS(remote)
+	if err != nil {
+		return nil, &usageError{Name, err.Error()}
+	}
+	return client.New(client.Options{Dial: dial, Credential: credential}), nil
+}
 
 // credential is the proof that the context is to give of who calls; nil leaves that to the kernel.
 func (s *session) credential(c *serverContext) (client.Credential, error) {

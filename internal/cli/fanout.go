@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -145,7 +144,7 @@ func (p *printer) end() error {
 func appendOutcome(b []byte, n *node, o outcome) []byte {
 	b = jsonwire.AppendString(append(b, `{"node":`...), n.name)
 	if o.err == nil {
-		return append(append(append(b, `,"result":`...), bytes.TrimSpace(o.result)...), '}')
+		return append(append(append(b, `,"result":`...), oneLine(o.result)...), '}')
 	}
 	b = append(b, `,"error":`...)
 	if e, ok := isServer(o.err); ok {

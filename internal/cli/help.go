@@ -26,6 +26,7 @@ func (s *session) help(c *cobra.Command, _ []string) {
 // helpText is the help of a command in lines of the given width.
 func (s *session) helpText(c *cobra.Command, width int) string {
 	var b strings.Builder
+	c.InitDefaultHelpFlag()
 	paragraph(&b, c.Short, width)
 	if c.Long != "" && c.Long != c.Short {
 		b.WriteByte('\n')
@@ -138,12 +139,20 @@ func writeFlags(b *strings.Builder, flags *pflag.FlagSet, width int) {
 			head = "  -" + f.Shorthand + ", --" + f.Name
 		}
 		head += flagValue(f)
-		heads, texts = append(heads, head), append(texts, f.Usage)
+		heads, texts = append(heads, head), append(texts, flagUsage(f))
 		longest = max(longest, cells(head))
 	})
 	for i, head := range heads {
 		hang(b, pad(head, min(longest, 36), false)+"  ", texts[i], width)
 	}
+}
+
+// flagUsage is what a flag is for.
+func flagUsage(f *pflag.Flag) string {
+	if f.Name == "help" {
+		return "this text" // cobra's own says less in more words
+	}
+	return f.Usage
 }
 
 // flagValue is what stands behind a flag's name.

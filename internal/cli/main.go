@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -52,8 +53,9 @@ func newSession(in, out, errs *os.File, getenv func(string) string) *session {
 
 // run runs one command line.
 func (s *session) run(ctx context.Context, args []string) int {
-	root := s.command()
-	root.SetArgs(spelledOut(root, args))
+	args = spelledOut(args)
+	root := s.command(mayMean(args))
+	root.SetArgs(args)
 	root.SetContext(ctx)
 	err := root.ExecuteContext(ctx)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
@@ -65,8 +67,9 @@ func (s *session) run(ctx context.Context, args []string) int {
 	return exitCode(err)
 }
 
-// command is the tree of all verbs.
-func (s *session) command() *cobra.Command {
+// command is the tree of all verbs. Those that are wanted are ready to run; of the others there is what help
+// lists: making a flag of every param of every method takes longer than most calls.
+func (s *session) command(wanted func(*verb) bool) *cobra.Command {
 	root := &cobra.Command{
 		Use:               Name,
 		Short:             "Networking and storage of Linux nodes, by their my_os_server.",
@@ -76,7 +79,7 @@ func (s *session) command() *cobra.Command {
 	}
 	s.addGlobalFlags(root)
 	for i := range verbs {
-		s.addVerb(root, &verbs[i])
+		s.addVerb(root, &verbs[i], wanted(&verbs[i]))
 	}
 	child(root, "net", "").AddCommand(s.pictureCommand("Draw the interfaces as a tree.",
 		"Ports hang from their bridge or bond, VLANs from their parent, addresses from what bears them.", s.netTree))
@@ -108,16 +111,27 @@ func (s *session) addGlobalFlags(root *cobra.Command) {
 	flags.UintSliceVar(&g.serverUIDs, "server-uid", nil, "a user beside root and oneself whose server may see credentials")
 }
 
+// all wants every verb.
+func all(*verb) bool { return true }
+
+// mayMean wants the verbs that a command line may run, or complete: those whose first words stand in it.
+func mayMean(args []string) func(*verb) bool {
+	if slices.Contains(args, "man") {
+		return all
+	}
+	return func(v *verb) bool {
+		words := v.words()
+		return slices.Contains(args, words[0]) && slices.Contains(args, words[1])
+	}
+}
+
 // finish gives every command what all have in common.
 func finish(c *cobra.Command) {
-	c.Flags().SortFlags = false
 	c.DisableFlagsInUseLine = true
 	if !c.Runnable() {
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = runGroup
 	}
-	c.InitDefaultHelpFlag()
-	c.Flags().Lookup("help").Usage = "this text"
 	for _, child := range c.Commands() {
 		finish(child)
 	}

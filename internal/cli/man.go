@@ -106,6 +106,7 @@ func pageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath
 
 // manPage is a manual page in the macros of man(7).
 func manPage(c *cobra.Command) string {
+	c.InitDefaultHelpFlag()
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH \"%s\" 1\n.nh\n.ad l\n", roff(strings.ToUpper(pageName(c))))
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(pageName(c)), roff(strings.TrimSuffix(groupShort(c), ".")))
@@ -150,7 +151,7 @@ func manFlags(b *strings.Builder, title string, flags *pflag.FlagSet) {
 			head = "-" + f.Shorthand + ", " + head
 		}
 		head += flagValue(f)
-		fmt.Fprintf(b, ".TP\n.B %s\n%s\n", roff(head), roff(f.Usage))
+		fmt.Fprintf(b, ".TP\n.B %s\n%s\n", roff(head), roff(flagUsage(f)))
 	})
 }
 

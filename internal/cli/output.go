@@ -2,6 +2,8 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -87,13 +89,17 @@ func (o *output) json(a *client.Answer) error {
 // jsonl prints each row of a list as a line, and any other result as one.
 func (o *output) jsonl(a *client.Answer) error {
 	if o.verb.list == "" {
-		return o.json(a)
+		raw, err := a.Bytes()
+		if err == nil {
+			_, err = o.w.Write(append(oneLine(raw), '\n'))
+		}
+		return err
 	}
 	for row, err := range a.Rows(o.verb.list) {
 		if err != nil {
 			return err
 		}
-		if _, err := o.w.Write(row); err != nil {
+		if _, err := o.w.Write(oneLine(row)); err != nil {
 			return err
 		}
 		if err := o.w.WriteByte('\n'); err != nil {
@@ -102,6 +108,19 @@ func (o *output) jsonl(a *client.Answer) error {
 	}
 	o.warn(a.Rest())
 	return nil
+}
+
+// oneLine is a value without line feeds between its parts. The daemon puts none there, but what a proxy passes
+// on is somebody else's.
+func oneLine(raw []byte) []byte {
+	if bytes.IndexByte(raw, '\n') < 0 {
+		return raw
+	}
+	var b bytes.Buffer
+	if json.Compact(&b, raw) != nil {
+		return raw
+	}
+	return b.Bytes()
 }
 
 // names prints what each row is called by, a line each.

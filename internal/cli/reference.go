@@ -45,7 +45,7 @@ func Reference() []byte {
 		fmt.Fprintf(&b, "| %d | %s |\n", e.code, e.meaning)
 	}
 	b.WriteString("\n## Verbs\n")
-	referenceOf(&b, s.command())
+	referenceOf(&b, s.command(all))
 	return []byte(b.String())
 }
 

@@ -86,7 +86,7 @@ func (s *session) deadline(ctx context.Context, otherwise time.Duration) (contex
 func (s *session) toolCommands() []*cobra.Command {
 	return []*cobra.Command{
 		s.callCommand(), s.discoverCommand(), s.healthCommand(),
-		s.contextCommand(), s.keyCommand(), s.tokenCommand(), s.aclCommand(),
+		s.contextCommand(), s.serverCommand(), s.keyCommand(), s.tokenCommand(), s.aclCommand(),
 		s.completionCommand(), s.manCommand(),
 	}
 }

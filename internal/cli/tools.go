@@ -203,9 +203,13 @@ func (s *session) contextCommand() *cobra.Command {
 		use: "add NAME", short: "Remember a server under a name.", least: 1, most: 1,
 		long: "A context of that name that is there already is replaced. The first one becomes the current one.",
 		example: Name + " context add here --socket /run/my_os_server/rpc.sock\n" +
-			Name + " context add lab1 --socket /srv/lab1/rpc.sock --node lab1 --key ~/.config/my-os-ctl/key --in lab",
-		run: func(_ *cobra.Command, args []string) error {
+			Name + " context add lab1 --socket /srv/lab1/rpc.sock --node lab1 --key ~/.config/my-os-ctl/key --in lab\n" +
+			Name + " context add node-7 --address 192.0.2.7:8443 --key ~/.config/my-os-ctl/key",
+		run: func(c *cobra.Command, args []string) error {
 			made.Name = args[0]
+			if err := s.meet(c.Context(), &made); err != nil {
+				return err
+			}
 			for _, uid := range uids {
 				made.ServerUIDs = append(made.ServerUIDs, uint32(uid))
 			}
@@ -220,7 +224,9 @@ func (s *session) contextCommand() *cobra.Command {
 	}.command()
 	flags := add.Flags()
 	flags.StringVar(&made.Node, "node", "", "the node's own name, which signatures and tokens are made for")
-	flags.StringVar(&made.Key, "key", "", "file of the key to sign each request with")
+	flags.StringVar(&made.Address, "address", "", "HOST:PORT of a server somewhere else, over TLS")
+	flags.StringVar(&made.Fingerprint, "fingerprint", "", "by which that server is known (default: the one that it shows now, after a question)")
+	flags.StringVar(&made.Key, "key", "", "file of the key to sign each request with, over TLS to show a certificate of")
 	flags.StringVar(&made.TokenFile, "token-file", "", "file of a bearer token")
 	flags.StringSliceVar(&made.Groups, "in", nil, "groups that it belongs to, for --group")
 	flags.BoolVar(&use, "use", false, "make it the current one")
@@ -303,7 +309,10 @@ func (s *session) contextList() *cobra.Command {
 
 // where says where the context's server is.
 func (c *serverContext) where() string {
-	if c.Socket == "" {
+	switch {
+	case c.Address != "":
+		return c.Address
+	case c.Socket == "":
 		return "this machine's daemon"
 	}
 	return c.Socket

@@ -16,11 +16,18 @@ var spaces = map[string]string{
 
 // addVerb puts a verb into the tree, and the commands above it where they are not there yet. A method whose
 // name begins another's is both: `net routes` runs, and `net routes add` stands below it.
-func (s *session) addVerb(root *cobra.Command, v *verb) {
+func (s *session) addVerb(root *cobra.Command, v *verb, ready bool) {
 	c := root
 	words := v.words()
 	for i, word := range words {
 		c = child(c, word, spaces[strings.Join(words[:i+1], " ")])
+	}
+	c.Short = v.summary
+	c.Annotations = map[string]string{annotationMethod: v.method}
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = runGroup
+	if !ready {
+		return
 	}
 	s.makeVerb(c, v)
 	if v.list != "" && !strings.Contains(v.method, "list") {
@@ -45,6 +52,7 @@ func child(c *cobra.Command, word, short string) *cobra.Command {
 // makeVerb lets c run a verb.
 func (s *session) makeVerb(c *cobra.Command, v *verb) {
 	c.Short = v.summary
+	c.Flags().SortFlags = false
 	c.Long = v.description
 	c.Annotations = map[string]string{annotationMethod: v.method}
 	var lines []string
@@ -74,16 +82,12 @@ func yesFor(v *verb) string {
 
 // spelledOut takes the name of a method apart where it stands for a verb, so that what the table and messages
 // call net.routes.add or vol.create_subvolume can be typed as it is. Only flags of every verb stand before a verb.
-func spelledOut(root *cobra.Command, args []string) []string {
+func spelledOut(args []string) []string {
 	for i := 0; i < len(args); i++ {
 		word := args[i]
 		if name, isFlag := strings.CutPrefix(word, "-"); isFlag {
-			flag := root.PersistentFlags().Lookup(strings.TrimPrefix(name, "-"))
-			if flag == nil && len(name) == 1 {
-				flag = root.PersistentFlags().ShorthandLookup(name)
-			}
-			if flag != nil && flag.NoOptDefVal == "" {
-				i++ // its value
+			if !strings.Contains(name, "=") {
+				i++ // its value: all of those flags have one
 			}
 			continue
 		}

@@ -34,16 +34,16 @@ var ErrOtherServer = errors.New("the server has another key than the one it is k
 // TLS is the Dial to a server somewhere else, over TLS 1.3. The server is known by its fingerprint; who issued its
 // certificate, and for which name, does not count.
 func TLS(r Remote) (Dial, error) {
-	want, err := hex.DecodeString(strings.ToLower(r.Fingerprint))
-	if err != nil || len(want) != sha256.Size {
+	want := strings.ToLower(r.Fingerprint)
+	if sum, err := hex.DecodeString(want); err != nil || len(sum) != sha256.Size {
 		return nil, fmt.Errorf("fingerprint %q: must be %d hex digits", r.Fingerprint, 2*sha256.Size)
 	}
 	if _, _, err := net.SplitHostPort(r.Address); err != nil {
 		return nil, fmt.Errorf("address %q: must be HOST:PORT", r.Address)
 	}
-	config := pinned(func(shown []byte) error {
-		if string(shown) != string(want) {
-			return fmt.Errorf("%w: %x", ErrOtherServer, shown)
+	config := pinned(func(shown string) error {
+		if shown != want {
+			return fmt.Errorf("%w: %s", ErrOtherServer, shown)
 		}
 		return nil
 	})
@@ -58,7 +58,7 @@ func TLS(r Remote) (Dial, error) {
 // to find out by another way.
 func Fingerprint(ctx context.Context, address string) (string, error) {
 	var shown string
-	d := &tls.Dialer{Config: pinned(func(sum []byte) error { shown = hex.EncodeToString(sum); return nil })}
+	d := &tls.Dialer{Config: pinned(func(s string) error { shown = s; return nil })}
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return "", err
@@ -66,16 +66,19 @@ func Fingerprint(ctx context.Context, address string) (string, error) {
 	return shown, conn.Close()
 }
 
-// pinned is a configuration that judges a server by the SHA-256 of its key alone, which TLS has it prove.
-func pinned(judge func(sum []byte) error) *tls.Config {
+// FingerprintOf is the fingerprint of a server with a certificate.
+func FingerprintOf(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
+}
+
+// pinned is a configuration that judges a server by its fingerprint alone; that it has the key, TLS has it prove.
+func pinned(judge func(fingerprint string) error) *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS13,
 		NextProtos:         []string{"http/1.1"},
 		InsecureSkipVerify: true, // of issuers and names; what follows verifies
-		VerifyConnection: func(s tls.ConnectionState) error {
-			sum := sha256.Sum256(s.PeerCertificates[0].RawSubjectPublicKeyInfo)
-			return judge(sum[:])
-		},
+		VerifyConnection:   func(s tls.ConnectionState) error { return judge(FingerprintOf(s.PeerCertificates[0])) },
 	}
 }
 
