@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 
+	"github.com/geomind/my_os_server/internal/btrfswork"
 	"github.com/geomind/my_os_server/internal/daemon"
 	"github.com/geomind/my_os_server/internal/rpcserver"
 	"github.com/geomind/my_os_server/pkg/netops"
@@ -15,6 +16,9 @@ import (
 )
 
 func main() {
+	if status, ours := btrfswork.Main(os.Args[1:]); ours { // a scrub or balance, started by a daemon
+		os.Exit(status)
+	}
 	os.Exit(daemon.Program{Name: "my-os-server-native", ServesAs: proxy.MOS, Open: open}.Main())
 }
 

@@ -185,3 +185,32 @@ func (w *tail) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// systemdRun starts a program outside of the cgroup of whoever asks, so that the end of a service does not end
+// what it began.
+var systemdRun = Program{"systemd-run", "systemd"}
+
+// Detach starts this very program once more, with other arguments, in a session of its own and with nothing of
+// ours open: it lives on when we end. Where systemd runs the host it gets a unit of its own, named unit. The
+// error is that of starting it; how it ends is nobody's to wait for.
+func Detach(ctx context.Context, unit string, args ...string) error {
+	if exe, err := os.Readlink("/proc/self/exe"); err == nil && !strings.HasSuffix(exe, " (deleted)") && underSystemd() {
+		_, err := Run(ctx, systemdRun, append([]string{"--quiet", "--collect", "--unit=" + unit, "--property=TimeoutStopSec=10", "--", exe}, args...)...)
+		return err
+	}
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Dir = "/"
+	cmd.Env = []string{"LC_ALL=C"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start a process of our own: %w", err)
+	}
+	go cmd.Wait() // so that it leaves no zombie as long as we live
+	return nil
+}
+
+// underSystemd tells whether systemd runs the host (sd_booted(3)) and has what it takes.
+func underSystemd() bool {
+	info, err := os.Lstat("/run/systemd/system")
+	return err == nil && info.IsDir() && systemdRun.Installed() == nil
+}

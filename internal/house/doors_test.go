@@ -35,26 +35,27 @@ var doors = map[string][]string{
 	"internal/cli/gen": {"internal/cli"},
 	"cmd/my-os-ctl":    {"internal/cli"},
 
-	"internal/nlsock":   {}, // sockets and attributes, under every codec of a netlink family
-	"internal/rtnl":     {"internal/nlsock"},
-	"internal/ct":       {"internal/nlsock"},
-	"internal/nft":      {"internal/nlsock"},
-	"internal/dhcp":     {},
-	"internal/hostexec": {},
-	"internal/sysctl":   {},
-	"internal/hostinfo": {},
-	"internal/netconf":  {},
-	"internal/mount":    {},
-	"internal/blk":      {},
-	"internal/hang":     {},
-	"internal/btrfs":    {},
-	"internal/md":       {},
-	"internal/ondisk":   {},
-	"internal/gpt":      {},
-	"internal/grow":     {},
-	"internal/inuse":    {"internal/blk", "internal/mount"}, // who holds a device, out of what these two read
-	"pkg/netops":        {"pkg/registry", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/dhcp", "internal/hang"},
-	"pkg/volops":        {"pkg/registry", "internal/state", "internal/fault", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/md", "internal/ondisk", "internal/gpt", "internal/grow", "internal/inuse", "internal/hostexec", "internal/hostinfo"},
+	"internal/nlsock":    {}, // sockets and attributes, under every codec of a netlink family
+	"internal/rtnl":      {"internal/nlsock"},
+	"internal/ct":        {"internal/nlsock"},
+	"internal/nft":       {"internal/nlsock"},
+	"internal/dhcp":      {},
+	"internal/hostexec":  {},
+	"internal/sysctl":    {},
+	"internal/hostinfo":  {},
+	"internal/netconf":   {},
+	"internal/mount":     {},
+	"internal/blk":       {},
+	"internal/hang":      {},
+	"internal/btrfs":     {},
+	"internal/md":        {},
+	"internal/ondisk":    {},
+	"internal/gpt":       {},
+	"internal/grow":      {},
+	"internal/btrfswork": {"internal/btrfs"},                 // what runs in a process of its own
+	"internal/inuse":     {"internal/blk", "internal/mount"}, // who holds a device, out of what these two read
+	"pkg/netops":         {"pkg/registry", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/dhcp", "internal/hang"},
+	"pkg/volops":         {"pkg/registry", "internal/state", "internal/fault", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/md", "internal/ondisk", "internal/btrfswork", "internal/gpt", "internal/grow", "internal/inuse", "internal/hostexec", "internal/hostinfo"},
 
 	"internal/fault": {},
 	"internal/state": {"internal/fault"},
@@ -63,7 +64,7 @@ var doors = map[string][]string{
 
 	"internal/daemon":         {"api", "internal/state", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/identity", "internal/rpcserver", "internal/unixsock", "internal/tlssock", "pkg/proxy"},
 	"cmd/my-os-server-mos":    {"pkg/proxy", "internal/daemon", "internal/rpcserver"},
-	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "pkg/proxy", "internal/daemon", "internal/rpcserver"},
+	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "pkg/proxy", "internal/btrfswork", "internal/daemon", "internal/rpcserver"},
 
 	"internal/house":    {},
 	"internal/e2e":      {},

@@ -4,13 +4,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/geomind/my_os_server/internal/btrfswork"
 	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
+
+// TestMain is also what a scrub or balance runs in: the program is started once more for it.
+func TestMain(m *testing.M) {
+	if status, ours := btrfswork.Main(os.Args[1:]); ours {
+		os.Exit(status)
+	}
+	os.Exit(m.Run())
+}
 
 // openState opens a state folder of the test's own.
 func openState(t testing.TB, dir string) *state.Store {
