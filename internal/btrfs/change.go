@@ -42,15 +42,15 @@ const SubvolumeInode = firstFree
 
 // volArgs is struct btrfs_ioctl_vol_args.
 type volArgs struct {
-	fd   int64
+	_    int64 // a descriptor, which none of these calls takes
 	name [4088]byte
 }
 
 // volArgs2 is struct btrfs_ioctl_vol_args_v2. For the destruction by id the first bytes of the name are it.
 type volArgs2 struct {
-	fd, transaction, flags uint64
-	_                      [4]uint64
-	name                   [4040]byte
+	fd, _, flags uint64
+	_            [4]uint64
+	name         [4040]byte
 }
 
 var (
@@ -302,10 +302,10 @@ const (
 
 // defragArgs is struct btrfs_ioctl_defrag_range_args.
 type defragArgs struct {
-	start, length, flags uint64
-	threshold            uint32
-	compression          Compression
-	_                    [4]uint32
+	_, length, flags uint64
+	_                uint32 // from which size on extents are left alone
+	compression      Compression
+	_                [4]uint32
 }
 
 var _ [48]byte = [unsafe.Sizeof(defragArgs{})]byte{}
