@@ -42,6 +42,8 @@ type Holder struct {
 	Kind Kind
 	Name string
 	PID  int // of a process, and of one in whose mount namespace a mount is that is not our own
+
+	ReadsOnly bool // of a process: it has the device open for reading only
 }
 
 // Device is a device to ask for.

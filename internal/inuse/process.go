@@ -62,40 +62,46 @@ func (f *finder) findProcesses(ctx context.Context) error {
 		if os.IsPermission(err) {
 			return err
 		}
-		if f.holds(folder, descriptors) || len(descriptors) == 0 && f.threadHolds(folder) {
-			f.add(Process, name(folder), pid)
+		holds, writes := f.holds(folder, descriptors)
+		if len(descriptors) == 0 {
+			holds, writes = f.threadHolds(folder)
+		}
+		if holds {
+			f.found = append(f.found, Holder{Kind: Process, Name: name(folder), PID: pid, ReadsOnly: !writes})
 		}
 		return nil
 	})
 }
 
 // threadHolds looks at the threads of a process whose first one has ended: only they show what is open.
-func (f *finder) threadHolds(folder string) bool {
+func (f *finder) threadHolds(folder string) (holds, writing bool) {
 	tasks, err := os.ReadDir(folder + "/task")
 	if err != nil || len(tasks) < 2 {
-		return false
+		return false, false
 	}
 	for _, task := range tasks {
 		path := folder + "/task/" + task.Name()
-		if descriptors, err := os.ReadDir(path + "/fd"); err == nil && f.holds(path, descriptors) {
-			return true
+		if descriptors, err := os.ReadDir(path + "/fd"); err == nil {
+			h, w := f.holds(path, descriptors)
+			holds, writing = holds || h, writing || w
 		}
 	}
-	return false
+	return holds, writing
 }
 
-func (f *finder) holds(folder string, descriptors []os.DirEntry) bool {
+// holds tells whether any of the descriptors is open on a device, and whether for writing.
+func (f *finder) holds(folder string, descriptors []os.DirEntry) (holds, writing bool) {
 	for _, d := range descriptors {
 		n, ok := opened(folder + "/fd/" + d.Name())
 		if !ok || !f.asked[n] {
 			continue
 		}
 		at := slices.IndexFunc(f.devices, func(d Device) bool { return d.Number == n })
-		if !f.devices[at].WritersOnly || writes(folder+"/fdinfo/"+d.Name()) {
-			return true
+		if w := writes(folder + "/fdinfo/" + d.Name()); w || !f.devices[at].WritersOnly {
+			holds, writing = true, writing || w
 		}
 	}
-	return false
+	return holds, writing
 }
 
 // opened is the block device that a descriptor leads to. What has no path is none; and no server is asked

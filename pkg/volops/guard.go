@@ -18,7 +18,7 @@ import (
 // overrides are. See docs/operations.md, "What is never written to".
 
 const (
-	// settleTime is how long a device that only udev looks at is waited for.
+	// settleTime is how long a device that somebody only reads is waited for.
 	settleTime = 2 * time.Second
 	settleStep = 20 * time.Millisecond
 )
@@ -36,6 +36,11 @@ func (t *target) closed(ctx context.Context) error {
 	if t.disk.ReadOnly {
 		return refused("read_only", "", t.path()+" takes no writes: it is read-only")
 	}
+	return t.systemDisk(ctx)
+}
+
+// systemDisk refuses the system's own disks.
+func (t *target) systemDisk(ctx context.Context) error {
 	system, err := t.v.systemDisks(ctx)
 	if err != nil {
 		return err
@@ -128,11 +133,10 @@ func (v *Vol) holdersOf(ctx context.Context, devices []inuse.Device) ([]inuse.Ho
 	return found, waiting(err, "the list of processes")
 }
 
-// onlyLooks tells whether nobody holds a device but udev, which reads what is new and lets go of it.
+// onlyLooks tells whether nobody holds a device but processes that read it, as udev does with what is new and
+// lists of devices do: they let go of it in a moment.
 func onlyLooks(found []inuse.Holder) bool {
-	return !slices.ContainsFunc(found, func(h inuse.Holder) bool {
-		return h.Kind != inuse.Process || !slices.Contains([]string{"(udev-worker)", "systemd-udevd", "udevd"}, h.Name)
-	})
+	return !slices.ContainsFunc(found, func(h inuse.Holder) bool { return h.Kind != inuse.Process || !h.ReadsOnly })
 }
 
 // inUse is the refusal of a device that somebody holds.
