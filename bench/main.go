@@ -20,6 +20,7 @@ var (
 	rounds = flag.Int("n", 5, "rounds of each comparison; medians are printed")
 	only   = flag.String("run", "", "run only the sections whose name matches this regular expression")
 	server = flag.String("server", "../bin/my-os-server-native", "the server binary to measure")
+	ctl    = flag.String("ctl", "../bin/my-os-ctl", "the command line to measure")
 	inside = flag.Bool("inside", false, "set by the program itself once it runs in namespaces of its own")
 )
 
@@ -38,6 +39,7 @@ var sections = []struct {
 	{"mounts", benchMounts},
 	{"disks", benchDisks},
 	{"subvolumes", benchSubvolumes},
+	{"ctl", benchCtl},
 }
 
 func main() {
@@ -84,6 +86,9 @@ func runSections() error {
 		if *path, err = filepath.Abs(*path); err != nil {
 			return err
 		}
+	}
+	if *ctl, err = filepath.Abs(*ctl); err != nil {
+		return err
 	}
 	fmt.Printf("%d rounds, medians; %d CPUs, %s\n", *rounds, runtime.NumCPU(), runtime.Version())
 	for _, s := range sections {
