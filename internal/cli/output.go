@@ -153,8 +153,9 @@ func (o *output) name(raw []byte) {
 	found := map[string][]byte{}
 	var inside []byte // the first object or list of them
 	for r := jsonwire.ReadObject(raw); r.Next(); {
-		found[string(r.Name())] = r.Value()
-		if k := jsonwire.KindOf(r.Value()); inside == nil && (k == jsonwire.Object || k == jsonwire.Array) {
+		if k := jsonwire.KindOf(r.Value()); k != jsonwire.Object && k != jsonwire.Array {
+			found[string(r.Name())] = r.Value()
+		} else if inside == nil {
 			inside = r.Value()
 		}
 	}

@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/geomind/my_os_server/internal/testhost"
+)
+
+// --wait stays until a scrub has ended, shows a bar meanwhile, and the pictures and the status say the same.
+func TestWaitForAScrub(t *testing.T) {
+	if !testhost.MountNS(t) {
+		return
+	}
+	fs := testhost.NewBtrfs(t, testhost.BtrfsOptions{Label: "MOSDATA"})
+	if err := os.WriteFile(filepath.Join(fs.Path, "data"), []byte(strings.Repeat("0123456789abcdef", 4<<20)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	testhost.Command(t, "sync", "-f", fs.Path)
+	w := newWorld(t)
+	status := w.must(t, "vol", "scrub", "status", fs.Path)
+	if !strings.Contains(status, "never") {
+		t.Errorf("before: %s", status)
+	}
+	slowly(t, fs.Path)
+	term := w.inTerminal(t, 120, "vol", "scrub", "start", fs.Path, "--wait")
+	term.expect("running")
+	if code := term.wait(); code != 0 {
+		t.Fatalf("exit %d:\n%s", code, term.screen())
+	}
+	if !regexp.MustCompile(`\[#*-*\] +[0-9]+% running`).MatchString(term.screen()) || !strings.Contains(term.screen(), "finished") {
+		t.Errorf("there was no bar, or no end:\n%q", term.screen())
+	}
+	if status := w.must(t, "vol", "scrub", "status", fs.Path); !strings.Contains(status, "finished") {
+		t.Errorf("after: %s", status)
+	}
+	if picture := w.must(t, "vol", "tree"); !strings.Contains(picture, `btrfs "MOSDATA"`) || !strings.Contains(picture, "at "+fs.Path) {
+		t.Errorf("the picture has no such filesystem:\n%s", picture)
+	}
+	// Elsewhere than on a terminal there is no bar, only the end.
+	stdout, stderr, code := w.run(t, "vol", "scrub", "start", fs.Path, "--wait", "-o", "json")
+	if code != 0 || !strings.HasPrefix(stdout, `{"changed":true`) || strings.ContainsAny(stderr, "#\r\x1b") || !strings.Contains(stderr, "finished") {
+		t.Errorf("exit %d: %q, %q", code, stdout, stderr)
+	}
+}
+
+// slowly lets the kernel scrub a mebibyte in a fraction of a second, so that there is something to see.
+func slowly(t *testing.T, path string) {
+	t.Helper()
+	uuid := strings.TrimSpace(testhost.Command(t, "findmnt", "-no", "UUID", path))
+	limits, err := filepath.Glob("/sys/fs/btrfs/" + uuid + "/devinfo/*/scrub_speed_max")
+	if err != nil || len(limits) == 0 {
+		t.Fatalf("no limit for the scrub of %q: %v", uuid, err)
+	}
+	for _, limit := range limits {
+		if err := os.WriteFile(limit, []byte("33554432"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
