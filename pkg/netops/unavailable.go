@@ -56,7 +56,11 @@ var probes = []probe{
 		works:   (*Net).hasSysctl,
 	},
 	{
-		methods: []string{"net.conntrack", "net.conntrack.flush", "net.firewall"},
+		methods: []string{
+			"net.conntrack", "net.conntrack.flush", "net.firewall",
+			"net.bridge.add", "net.bridge.add_port", "net.bridge.connect", "net.bridge.delete", "net.bridge.remove_port",
+			"net.routes.add", "net.routes.delete", "net.vm.create_tap", "net.vm.delete_tap",
+		},
 		lacking: noPrivilege("CAP_NET_ADMIN"),
 		works:   func(*Net) bool { return hostinfo.EffectiveCapabilities().Has(unix.CAP_NET_ADMIN) },
 	},
