@@ -103,12 +103,17 @@ func Equal(register Register, value []byte) Step { return Compare(unix.NFT_CMP_E
 
 // Mask keeps of a register the bits of mask.
 func Mask(register Register, mask []byte) Step {
+	return MaskAndSet(register, mask, make([]byte, len(mask)))
+}
+
+// MaskAndSet keeps of a register the bits of mask, and sets those of bits, which are none of mask's.
+func MaskAndSet(register Register, mask, bits []byte) Step {
 	return Step{"bitwise", func(r *nlsock.Request) {
 		r.BigUint32(1, uint32(register))
 		r.BigUint32(2, uint32(register))
 		r.BigUint32(3, uint32(len(mask)))
 		r.Nest(4, func() { r.Bytes(dataValue, mask) })
-		r.Nest(5, func() { r.Bytes(dataValue, make([]byte, len(mask))) })
+		r.Nest(5, func() { r.Bytes(dataValue, bits) })
 	}}
 }
 

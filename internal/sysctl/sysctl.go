@@ -1,8 +1,8 @@
-// Package sysctl reads kernel settings from /proc/sys, many at a time: directories are held open and
+// Package sysctl reads and sets kernel settings in /proc/sys, many at a time: directories are held open and
 // files opened relative to them, so that a thousand values do not walk a thousand paths.
 //
 // What a thread sees below net/ belongs to its network namespace at the moment a directory or file is
-// opened. The package only reads, and knows no setting by name.
+// opened. The package knows no setting by name.
 package sysctl
 
 import (
@@ -115,4 +115,19 @@ func (d *Dir) parse(name string, text []byte) (int64, error) {
 		return 0, fmt.Errorf("setting %s: not an integer: %q", filepath.Join(d.path, name), text)
 	}
 	return v, nil
+}
+
+// Set sets a setting that is one integer. That there is no such setting is fs.ErrNotExist; a kernel that does
+// not take the value answers with EINVAL, in the chain of the error.
+func (d *Dir) Set(name string, v int64) error {
+	path := filepath.Join(d.path, name)
+	fd, err := unix.Openat(int(d.file.Fd()), name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, strconv.AppendInt(nil, v, 10)); err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
 }

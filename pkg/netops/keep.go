@@ -106,6 +106,8 @@ type kept struct {
 	pairsByBPort   *state.Index[connectionSpec]
 	kinds          []keeper
 	kindByRegistry map[string]*keeper
+
+	tableKept
 }
 
 // openKept registers the kinds with a store.
@@ -135,6 +137,7 @@ func openKept(s *state.Store) *kept {
 	for i := range k.kinds {
 		k.kindByRegistry[k.kinds[i].name] = &k.kinds[i]
 	}
+	k.openTable(s)
 	return k
 }
 

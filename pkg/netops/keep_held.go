@@ -18,6 +18,10 @@ type held struct {
 	names  map[int]string       // of links by index
 	routes map[ownKey][]heldRoute
 
+	table    *heldTable // nil: there is none, or it was not looked at
+	elements map[elementRef]heldElement
+	settings map[string]int64 // by path below /proc/sys/net
+
 	// unmarked is true while a write that was cut off, or has just failed, is looked at: a link that has the
 	// right name and kind and no alias is what that write had made before it came to mark it. Before the
 	// write began nothing had the name.
@@ -79,6 +83,9 @@ type needs struct {
 	addresses []string // of links, by name
 	vlans     []string // of bridge ports, by name
 	routes    []ownKey
+	table     bool         // chains, rules and sets of the own table
+	elements  []elementRef // of its sets
+	settings  []string     // by path below /proc/sys/net
 }
 
 func (n *needs) add(other needs) {
@@ -86,10 +93,14 @@ func (n *needs) add(other needs) {
 	n.addresses = append(n.addresses, other.addresses...)
 	n.vlans = append(n.vlans, other.vlans...)
 	n.routes = append(n.routes, other.routes...)
+	n.table = n.table || other.table
+	n.elements = append(n.elements, other.elements...)
+	n.settings = append(n.settings, other.settings...)
 }
 
 // reader reads what the kernel has.
 type reader struct {
+	net  *Net
 	conn *rtnl.Conn
 	held *held
 }
@@ -101,7 +112,7 @@ func (n *Net) look(ctx context.Context, want needs) (*held, error) {
 		return nil, err
 	}
 	defer n.sockets.Put(conn)
-	r := reader{conn, newHeld()}
+	r := reader{n, conn, newHeld()}
 	return r.held, r.read(ctx, want)
 }
 
@@ -130,7 +141,13 @@ func (r *reader) read(ctx context.Context, want needs) error {
 			return err
 		}
 	}
-	return r.routes(ctx, want.routes)
+	if err := r.routes(ctx, want.routes); err != nil {
+		return err
+	}
+	if r.held.settings, err = r.net.settings(want.settings); err != nil {
+		return err
+	}
+	return r.table(ctx, want)
 }
 
 func (r *reader) link(ctx context.Context, name string) error {

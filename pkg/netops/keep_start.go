@@ -40,7 +40,11 @@ func (n *Net) Restore(ctx context.Context) (*Restored, error) {
 		}
 	} else {
 		n.resumeWaiting(ctx, out)
+		if err := n.restoreTable(ctx, out); err != nil {
+			return out, err
+		}
 	}
+	n.kept.table.forget()
 	if err := n.noteWaiting(out.open); err != nil {
 		return out, err
 	}

@@ -20,6 +20,7 @@ type taker struct {
 	net      *Net
 	conn     *rtnl.Conn
 	route    func(*rtnl.Route) // gets a route as the kernel made it; may be nil
+	flows    *int              // counts the flows that were ended; may be nil
 	unmarked bool              // see held
 	blind    bool              // see write
 	taken    int               // steps

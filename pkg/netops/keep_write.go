@@ -26,6 +26,7 @@ type write struct {
 	from    []spec            // what is registered; what a failure goes back to
 	to      []spec            // what is to be
 	route   func(*rtnl.Route) // see taker
+	flows   *int              // see taker; may be nil
 
 	// exists is the answer where the kernel says that something stands in its place; nil: what it said.
 	exists func(context.Context) error
@@ -50,7 +51,7 @@ func (n *Net) perform(ctx context.Context, w write) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
-	t := taker{route: w.route, blind: w.exclusive}
+	t := taker{route: w.route, flows: w.flows, blind: w.exclusive}
 	if err := n.transit(ctx, w.from, w.to, &t); err != nil {
 		return n.takeBack(ctx, begun, w, &t, err)
 	}
@@ -107,10 +108,10 @@ func sameObject(a, b spec) bool { return a.resource() == b.resource() && a.id() 
 // settle reads what one plan looks at and takes its steps. A plan that waits for something, or that
 // something stands in the way of, is an error.
 func (n *Net) settle(ctx context.Context, t *taker, s spec, plans func(spec, *held) plan) error {
-	r := reader{t.conn, newHeld()}
+	r := reader{n, t.conn, newHeld()}
 	want := s.needs()
 	if t.blind {
-		want.routes = nil
+		want.routes, want.elements = nil, nil
 	}
 	if err := r.read(ctx, want); err != nil {
 		return err

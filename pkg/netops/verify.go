@@ -81,7 +81,11 @@ func (n *Net) strays(ctx context.Context) ([]registry.Drift, error) {
 		return nil, err
 	}
 	routes, err := n.strayRoutes(ctx, conn)
-	return append(links, routes...), err
+	if err != nil {
+		return nil, err
+	}
+	elements, err := n.strayElements(ctx)
+	return append(append(links, routes...), elements...), err
 }
 
 // markedAs is the resource whose objects bear a mark.

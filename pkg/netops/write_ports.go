@@ -318,7 +318,7 @@ func (n *Net) checkConnection(ctx context.Context, p *registry.NetBridgeConnectP
 		return nil, err
 	}
 	defer n.sockets.Put(conn)
-	r := reader{conn, newHeld()}
+	r := reader{n, conn, newHeld()}
 	if err := r.allLinks(ctx); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,129 @@
+package netops
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/ct"
+)
+
+// Flows outlive the rules that made them, and those which are known already do not look at new ones. So the
+// flows that an entry concerns are ended when it comes and when it goes: no others.
+
+// flowJudge is an entry that concerns flows.
+type flowJudge interface {
+	entry
+	// flows is what of connection tracking may be concerned.
+	flows() ct.Filter
+	// made tells whether the entry translated a flow.
+	made(e *ct.Entry, f *hostFacts) bool
+	// passed tells whether it would have, had it been there.
+	passed(e *ct.Entry, f *hostFacts) bool
+}
+
+// dropFlows ends the flows that an entry translated, or those that went past it.
+type dropFlows struct {
+	Entry flowJudge
+	Made  bool
+}
+
+func (s dropFlows) String() string {
+	if s.Made {
+		return "end the flows of " + s.Entry.id()
+	}
+	return "end the flows that went past " + s.Entry.id()
+}
+
+func (s dropFlows) take(ctx context.Context, t *taker) error {
+	facts, err := t.net.facts(ctx)
+	if err != nil {
+		return err
+	}
+	judge := s.Entry.passed
+	if s.Made {
+		judge = s.Entry.made
+	}
+	count, err := t.net.forgetFlows(ctx, s.Entry.flows(), func(e *ct.Entry) bool { return judge(e, &facts) })
+	if t.flows != nil {
+		*t.flows += count
+	}
+	if errors.Is(err, ct.ErrNoConntrack) || errors.Is(err, syscall.EPROTONOSUPPORT) {
+		return nil // nothing was tracked
+	}
+	return err
+}
+
+const (
+	statusSNAT = 1 << 4 // IPS_SRC_NAT
+	statusDNAT = 1 << 5 // IPS_DST_NAT
+)
+
+func addressFamily(nf uint8) uint8 {
+	if nf == unix.NFPROTO_IPV6 {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+func (d dnatSpec) flows() ct.Filter {
+	proto := protocolNumbers[d.Protocol]
+	return ct.Filter{Family: addressFamily(d.family()), Protocol: &proto, Source: d.Source}
+}
+
+// target is where a flow goes that the forward takes.
+func (d dnatSpec) target(e *ct.Entry) (port uint16, ok bool) {
+	asked := int(e.Original.DstPort)
+	return uint16(d.ToPort + asked - d.Port), asked >= d.Port && asked <= d.last()
+}
+
+func (d dnatSpec) made(e *ct.Entry, _ *hostFacts) bool {
+	port, ok := d.target(e)
+	return ok && e.Status&statusDNAT != 0 && e.Reply.Src == d.ToAddress && e.Reply.SrcPort == port &&
+		(!d.Destination.IsValid() || e.Original.Dst == d.Destination)
+}
+
+func (d dnatSpec) passed(e *ct.Entry, f *hostFacts) bool {
+	if _, ok := d.target(e); !ok || d.made(e, f) {
+		return false
+	}
+	dst := e.Original.Dst
+	switch name, mine := f.own[dst]; {
+	case d.Destination.IsValid():
+		return dst == d.Destination
+	case d.Interface != "":
+		return name == d.Interface
+	default:
+		return mine || dst.IsLinkLocalUnicast()
+	}
+}
+
+func (s snatSpec) flows() ct.Filter {
+	return ct.Filter{Family: addressFamily(s.family()), Source: s.Source}
+}
+
+func (s snatSpec) made(e *ct.Entry, f *hostFacts) bool {
+	if e.Status&statusSNAT == 0 || s.Source.Contains(e.Reply.Src) { // that is a caller of its own network
+		return false
+	}
+	switch {
+	case s.ToAddress.IsValid():
+		return e.Reply.Dst == s.ToAddress
+	case s.OutInterface != "":
+		return f.own[e.Reply.Dst] == s.OutInterface
+	}
+	return e.Reply.Dst != e.Original.Src
+}
+
+func (s snatSpec) passed(e *ct.Entry, f *hostFacts) bool {
+	dst := e.Reply.Src
+	return e.Status&statusSNAT == 0 && !s.Source.Contains(dst) && !f.isOwn(dst) && !dst.IsMulticast()
+}
+
+func (f *hostFacts) isOwn(a netip.Addr) bool {
+	_, mine := f.own[a]
+	return mine || a.IsLoopback()
+}

@@ -1,0 +1,114 @@
+package netops
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path"
+	"strconv"
+
+	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/internal/sysctl"
+)
+
+// forwardingSpec is a setting of the kernel that this daemon changed so that port forwards and translations
+// work. Entries need it that name its interface among their Opens. It is put back with the last of them,
+// where it still has the value that it was given.
+type forwardingSpec struct {
+	Family    string `json:"family"`    // ipv4 or ipv6
+	Interface string `json:"interface"` // all: of all interfaces
+	Setting   string `json:"setting"`   // forwarding or accept_ra
+	Value     int64  `json:"value"`
+	Before    int64  `json:"before"`
+}
+
+const (
+	settingForwarding = "forwarding"
+	settingAcceptRA   = "accept_ra"
+)
+
+func (f forwardingSpec) resource() string { return "forwarding" }
+func (f forwardingSpec) lasts() bool      { return true }
+func (f forwardingSpec) line() string     { return f.path() + " = " + strconv.FormatInt(f.Value, 10) }
+func (f forwardingSpec) path() string     { return path.Join(f.Family, "conf", f.Interface, f.Setting) }
+
+// id is the key in the registry. Settings of accept_ra come before those of forwarding: without them the
+// kernel gives up the routes that routers advertise as soon as it forwards.
+func (f forwardingSpec) id() string { return f.Family + " " + f.Setting + " " + f.Interface }
+
+func (f forwardingSpec) locks() []state.Object {
+	return []state.Object{state.Exclusive("forwarding/" + f.Family)}
+}
+
+func (f forwardingSpec) needs() needs { return needs{settings: []string{f.path()}} }
+
+func (f forwardingSpec) plan(h *held) (p plan) {
+	have, there := h.settings[f.path()]
+	switch {
+	case !there:
+		p.missing = true
+		p.waits = "interface " + f.Interface
+	case have != f.Value:
+		p.differ(f.Setting, strconv.FormatInt(f.Value, 10), strconv.FormatInt(have, 10), setSetting{f.path(), f.Value})
+	}
+	return p
+}
+
+func (f forwardingSpec) removal(h *held) (p plan) {
+	if have, there := h.settings[f.path()]; there && have == f.Value {
+		p.steps = append(p.steps, setSetting{f.path(), f.Before})
+	}
+	return p
+}
+
+// setSetting sets a setting below /proc/sys/net.
+type setSetting struct {
+	Path  string
+	Value int64
+}
+
+func (s setSetting) String() string {
+	return "set net/" + s.Path + " to " + strconv.FormatInt(s.Value, 10)
+}
+
+func (s setSetting) take(_ context.Context, t *taker) error {
+	return t.net.inside(func() error {
+		dir, err := sysctl.Open(t.net.options.Root, path.Join("net", path.Dir(s.Path)))
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		return dir.Set(path.Base(s.Path), s.Value)
+	})
+}
+
+// settings reads settings below /proc/sys/net. One that is not there is not in the result.
+func (n *Net) settings(paths []string) (map[string]int64, error) {
+	values := map[string]int64{}
+	if len(paths) == 0 {
+		return values, nil
+	}
+	err := n.inside(func() error {
+		for _, p := range paths {
+			v, err := readSetting(n.options.Root, p)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			values[p] = v
+		}
+		return nil
+	})
+	return values, err
+}
+
+func readSetting(root, p string) (int64, error) {
+	dir, err := sysctl.Open(root, path.Join("net", path.Dir(p)))
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	return dir.Int(path.Base(p))
+}
