@@ -36,6 +36,8 @@ var (
 	Mkswap       = Program{"mkswap", "util-linux"}
 	MkfsBcachefs = Program{"mkfs.bcachefs", "bcachefs-tools"}
 	Mdadm        = Program{"mdadm", "mdadm"}
+	Networkctl   = Program{"networkctl", "systemd"}
+	Nmcli        = Program{"nmcli", "network-manager"}
 )
 
 // Name is the program's name.

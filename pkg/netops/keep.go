@@ -69,6 +69,7 @@ type keeper struct {
 	all    func() iter.Seq2[string, spec]
 	decode func(state.Change) (spec, bool)
 	mine   func(key string) (spec, bool) // the registered object
+	asked  bool                          // after a boot it must be asked for first: a start does not restore it
 }
 
 // keeperOf makes the row of a kind out of its registry.
@@ -95,6 +96,7 @@ type kept struct {
 	connections *state.Registry[connectionSpec]
 	ports       *state.Registry[portSpec]
 	taps        *state.Registry[tapSpec]
+	leases      *state.Registry[leaseSpec]
 	routes      *state.Registry[routeSpec]
 	waiting     *state.Registry[place] // of those, what a start could not restore yet, by place.String
 
@@ -117,6 +119,7 @@ func openKept(s *state.Store) *kept {
 		connections: state.Register[connectionSpec](s, "connections"),
 		ports:       state.Register[portSpec](s, "ports"),
 		taps:        state.Register[tapSpec](s, "taps"),
+		leases:      state.Register[leaseSpec](s, "leases"),
 		routes:      state.Register[routeSpec](s, "routes"),
 		waiting:     state.Register[place](s, "waiting"),
 	}
@@ -131,8 +134,10 @@ func openKept(s *state.Store) *kept {
 		keeperOf(k.connections, "connections"),
 		keeperOf(k.taps, "taps"),
 		keeperOf(k.ports, "ports"),
+		keeperOf(k.leases, "leases"),
 		keeperOf(k.routes, "routes"),
 	}
+	k.kinds[len(k.kinds)-2].asked = true
 	k.kindByRegistry = map[string]*keeper{}
 	for i := range k.kinds {
 		k.kindByRegistry[k.kinds[i].name] = &k.kinds[i]

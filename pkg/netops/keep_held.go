@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -14,6 +15,7 @@ import (
 
 // held is what the kernel has of the objects that plans look at.
 type held struct {
+	now    time.Time            // when it was read
 	links  map[string]*heldLink // by name
 	names  map[int]string       // of links by index
 	routes map[ownKey][]heldRoute
@@ -29,7 +31,7 @@ type held struct {
 }
 
 func newHeld() *held {
-	return &held{links: map[string]*heldLink{}, names: map[int]string{}, routes: map[ownKey][]heldRoute{}}
+	return &held{now: time.Now(), links: map[string]*heldLink{}, names: map[int]string{}, routes: map[ownKey][]heldRoute{}}
 }
 
 // heldLink is a network interface.
@@ -58,6 +60,7 @@ type heldAddress struct {
 	Prefix   netip.Prefix
 	Protocol uint8
 	Flags    uint32
+	Valid    uint32 // seconds; rtnl.Forever
 }
 
 // has tells whether the link has an address with exactly this prefix.
@@ -209,7 +212,7 @@ func (r *reader) addresses(ctx context.Context, name string) error {
 	_, err := consistentlyGathered(func() (bool, error) {
 		l.Addresses = nil
 		return each(r.conn.Addresses(ctx, rtnl.AddressFilter{Index: l.Index}), func(a *rtnl.Address) error {
-			l.Addresses = append(l.Addresses, heldAddress{netip.PrefixFrom(a.Local, a.PrefixLen), a.Protocol, a.Flags})
+			l.Addresses = append(l.Addresses, heldAddress{netip.PrefixFrom(a.Local, a.PrefixLen), a.Protocol, a.Flags, a.Valid})
 			return nil
 		})
 	})

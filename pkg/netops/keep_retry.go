@@ -31,6 +31,7 @@ func (n *Net) Start() {
 	out, err := n.Restore(bound)
 	done()
 	n.log(out, err)
+	n.leasing.start()
 	if watchErr != nil || len(out.Waiting)+len(out.Failed) == 0 {
 		cancel()
 		close(n.retryEnded)

@@ -104,6 +104,9 @@ func (n *Net) restoreAll(ctx context.Context, out *Restored) error {
 		return err
 	}
 	for i := range n.kept.kinds {
+		if n.kept.kinds[i].asked {
+			continue
+		}
 		found, err := n.survey(ctx, &n.kept.kinds[i])
 		if err != nil {
 			return err

@@ -61,7 +61,7 @@ func (n *Net) viewLeases(ctx context.Context) (*leaseView, error) {
 		return nil, err
 	}
 	defer n.sockets.Put(conn)
-	v := &leaseView{files: files, sources: []leaseSource{files}}
+	v := &leaseView{files: files, sources: []leaseSource{n.leasing.source(), files}}
 	if v.links, err = liveLinks(ctx, conn); err != nil {
 		return nil, err
 	}
@@ -107,6 +107,8 @@ func (v *leaseView) worthARow(l *netconf.Link, row *registry.InterfaceLease) boo
 		return true
 	}
 	switch row.Manager {
+	case ownManager:
+		return true
 	case netconf.Dhclient, netconf.Dhcpcd:
 		return true
 	case netconf.Networkd, netconf.NetworkManager, netconf.Ifupdown:
@@ -124,6 +126,7 @@ func (v *leaseView) row(l *netconf.Link) registry.InterfaceLease {
 		Manager:       managerName(owner),
 		ManagerPid:    nonZero(owner.PID),
 		ManagerSource: registry.NonZero(owner.Source),
+		Managed:       isTrue(owner.Manager == ownManager),
 		Dhcp4:         v.dhcp4(l),
 		Slaac:         []registry.SlaacAddress{},
 		Prefixes:      v.prefixesOf(l),

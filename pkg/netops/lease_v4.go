@@ -28,7 +28,11 @@ func (v *leaseView) dhcp4(l *netconf.Link) *registry.Dhcp4Lease {
 			if !isOf(&kept[i].Holder, l) {
 				continue
 			}
-			if c := v.judge4(kept[i], l, holder); c.state != "" && (best == nil || c.before(best)) {
+			c := v.judge4(kept[i], l, holder)
+			if own, ok := s.(*ownLeases); ok {
+				c.state = own.states[l.Name]
+			}
+			if c.state != "" && (best == nil || c.before(best)) {
 				best = c
 			}
 		}

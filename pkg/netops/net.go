@@ -46,6 +46,13 @@ type Options struct {
 	// Log is told what a start restored and could not; the zero Logger tells nobody.
 	Log zerolog.Logger
 
+	// Interfaces are those whose addresses the daemon looks after itself.
+	Interfaces []Interface
+	// StateDir is where resolv.conf is written for what leases say of DNS; "": nowhere.
+	StateDir string
+	// EtcResolvConf has /etc/resolv.conf written too.
+	EtcResolvConf bool
+
 	// Unavailable adds to net.status.unavailable what other namespaces of the table lack. May be nil.
 	Unavailable func() []registry.UnavailableMethod
 }
@@ -62,7 +69,8 @@ type Net struct {
 	files      *hang.Group[hostFiles]
 	state      *state.Store
 	kept       *kept
-	steps      atomic.Int64       // changes of the kernel that were made
+	steps      atomic.Int64 // changes of the kernel that were made
+	leasing    *leasing
 	stopRetry  context.CancelFunc // nil before Start
 	retryEnded chan struct{}
 	causes     causes // why objects could not be made
@@ -89,6 +97,7 @@ func New(o Options) (*Net, error) {
 	n.files = newFilesGroup()
 	n.state = storeOf(&n.options)
 	n.kept = openKept(n.state)
+	n.leasing = newLeasing(n)
 	n.unbuilt = n.unbuiltMethods()
 	n.bootID = hostinfo.BootID(o.Root)
 	return n, nil
@@ -97,6 +106,7 @@ func New(o Options) (*Net, error) {
 // Close gives up the sockets and the namespace. Calls under way fail.
 func (n *Net) Close() error {
 	n.stopRetrying()
+	n.leasing.stop()
 	n.sockets.Close()
 	n.conntracks.Close()
 	n.filters.Close()

@@ -107,10 +107,10 @@ func (n *Net) strayLinks(ctx context.Context, conn *rtnl.Conn) (list []registry.
 func (n *Net) strayRoutes(ctx context.Context, conn *rtnl.Conn) (list []registry.Drift, err error) {
 	_, err = consistentlyGathered(func() (bool, error) {
 		list = nil
-		interrupted := false
+		interrupted, leased := false, n.kept.leaseRoutes()
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 			flagged, err := each(conn.Routes(ctx, rtnl.RouteFilter{Family: family, Protocol: RouteProtocol}), func(r *rtnl.Route) error {
-				if key := keyOf(r).String(); !n.kept.routes.Has(key) {
+				if key := keyOf(r).String(); !n.kept.routes.Has(key) && !leased[keyOf(r)] {
 					list = append(list, unexpected("route", key, "a route of our protocol"))
 				}
 				return nil

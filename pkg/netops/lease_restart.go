@@ -1,0 +1,144 @@
+package netops
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/geomind/my_os_server/internal/dhcp"
+	"github.com/geomind/my_os_server/internal/hostexec"
+	"github.com/geomind/my_os_server/internal/netconf"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// restartTime bounds a restart whose caller gives it longer: no server takes that long to answer.
+const restartTime = 60 * time.Second
+
+// LeaseRestart handles net.lease.restart.
+func (n *Net) LeaseRestart(ctx context.Context, p *registry.NetLeaseRestartParams) (*registry.NetLeaseRestartResult, error) {
+	began := time.Now()
+	before, err := n.leaseOf(ctx, p.Interface)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.restartBy(ctx, before); err != nil {
+		return nil, err
+	}
+	after, err := n.leaseOf(ctx, p.Interface)
+	if err != nil {
+		return nil, err
+	}
+	return restarted(before, after, time.Since(began)), nil
+}
+
+// leaseOf is the row of one interface, by any of its names.
+func (n *Net) leaseOf(ctx context.Context, name string) (*registry.InterfaceLease, error) {
+	result, err := n.Lease(ctx, &registry.NetLeaseParams{Interface: registry.Some(name)})
+	if err != nil {
+		return nil, err
+	}
+	return &result.Interfaces[0], nil
+}
+
+// restartBy has whoever holds an interface's leases take new ones.
+func (n *Net) restartBy(ctx context.Context, row *registry.InterfaceLease) error {
+	ctx, cancel := context.WithTimeout(ctx, restartTime)
+	defer cancel()
+	switch row.Manager {
+	case ownManager:
+		return n.restartOwn(ctx, row.Interface)
+	case netconf.Networkd:
+		return n.ask(ctx, hostexec.Networkctl, "renew", row.Interface)
+	case netconf.NetworkManager:
+		return n.ask(ctx, hostexec.Nmcli, "device", "reapply", row.Interface)
+	case noManager:
+		return &registry.NotFoundError{
+			NotFoundData: registry.NotFoundData{Resource: "lease", ID: row.Interface},
+			Message:      "nobody asks for leases on " + row.Interface + ": the configuration names no [[interface]] of that name with ipv4 = \"dhcp\"",
+		}
+	}
+	return &registry.ConflictError{
+		ConflictData: registry.ConflictData{Resource: "lease", ID: row.Interface, Managed: registry.Some(false)},
+		Message:      row.Manager + " holds the leases of " + row.Interface + ", and must be told itself to take new ones",
+	}
+}
+
+// ask runs a manager's own tool. What it takes over the bus is not of a network namespace.
+func (n *Net) ask(ctx context.Context, p hostexec.Program, args ...string) error {
+	if _, err := hostexec.Run(ctx, p, args...); err != nil {
+		return toolError(err)
+	}
+	return nil
+}
+
+// restartOwn has our own client take a new lease. Where none is to be had, all stays as it was.
+func (n *Net) restartOwn(ctx context.Context, name string) error {
+	r := n.leasing.ofName(name)
+	if r == nil {
+		return noInterface(name)
+	}
+	r.mu.Lock()
+	client := r.client
+	r.mu.Unlock()
+	if client == nil {
+		return noInterface(name)
+	}
+	err := client.Restart(ctx)
+	conflict := func(message string) error {
+		return &registry.ConflictError{
+			ConflictData: registry.ConflictData{Resource: "lease", ID: name, Managed: registry.Some(true)}, Message: message,
+		}
+	}
+	switch {
+	case errors.Is(err, dhcp.ErrNoLink):
+		return conflict(name + " has no link, so no server can be asked; the lease is as it was")
+	case errors.Is(err, dhcp.ErrRunning):
+		return conflict("a restart of the lease of " + name + " is under way")
+	case errors.Is(err, dhcp.ErrClosed):
+		return noInterface(name) // it went away meanwhile, or is no longer ours
+	case errors.Is(err, context.DeadlineExceeded):
+		return &registry.DeadlineExceededError{Message: "no DHCP server gave a lease on " + name + " in time; the lease is as it was"}
+	}
+	return err
+}
+
+// restarted tells what became of the leases.
+func restarted(before, after *registry.InterfaceLease, took time.Duration) *registry.NetLeaseRestartResult {
+	result := &registry.NetLeaseRestartResult{
+		Interface: after.Interface, Manager: after.Manager, DurationS: took.Seconds(),
+		Ipv4Restarted: after.Dhcp4 != nil, Ipv6Restarted: after.Dhcp6 != nil && after.Manager != ownManager,
+		PreviousAddresses: leasedAddresses(before), Addresses: leasedAddresses(after),
+	}
+	result.AddressChanged = listText(result.PreviousAddresses) != listText(result.Addresses)
+	if l := after.Dhcp4; l != nil {
+		result.Routers, result.Nameservers, result.ExpiresAt = l.Routers, l.DNS, l.ExpiresAt
+		if len(l.Routers) == 0 {
+			result.Routers = defaultGateways(l.Routes)
+		}
+	}
+	return result
+}
+
+func leasedAddresses(row *registry.InterfaceLease) (list []netip.Prefix) {
+	if row.Dhcp4 != nil {
+		if a, ok := row.Dhcp4.Address.Get(); ok {
+			list = append(list, a)
+		}
+	}
+	if row.Dhcp6 != nil {
+		for _, a := range row.Dhcp6.Addresses {
+			list = append(list, netip.PrefixFrom(a.Address, a.Address.BitLen()))
+		}
+	}
+	return list
+}
+
+func defaultGateways(routes []registry.DhcpRoute) (list []netip.Addr) {
+	for _, r := range routes {
+		if g, ok := r.Gateway.Get(); ok && r.Dst.Bits() == 0 {
+			list = append(list, g)
+		}
+	}
+	return list
+}

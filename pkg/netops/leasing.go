@@ -1,0 +1,423 @@
+package netops
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/geomind/my_os_server/internal/dhcp"
+	"github.com/geomind/my_os_server/internal/netconf"
+	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/internal/state"
+)
+
+// ownManager is the table's name of this daemon as a manager of interfaces.
+const ownManager = "my_os_server"
+
+// Interface is an interface whose addresses the daemon looks after itself.
+type Interface struct {
+	Name   string
+	DHCP4  bool   // it asks for an IPv4 lease
+	Metric uint32 // of the routes that it gets; 0: 1024 and its place in the list, from 1 on
+}
+
+// DefaultMetric is what the metrics of interfaces count from that are given none.
+const DefaultMetric = 1024
+
+// leasing has a DHCP client run for each interface that asks for one, as long as that is there and nobody else
+// manages it.
+type leasing struct {
+	net    *Net
+	timing dhcp.Timing
+	list   []*leaser // in the order of the options
+	cancel context.CancelFunc
+	ended  chan struct{}
+	resolv sync.Mutex // held while resolv.conf is written
+}
+
+// leaser is one interface.
+type leaser struct {
+	Interface
+	net    *Net
+	timing dhcp.Timing
+
+	mu      sync.Mutex
+	client  *dhcp.Client // nil: it is not there, or not ours
+	index   int
+	mac     string
+	mtu     int           // without what a lease asks for
+	manager netconf.Owner // who holds it instead
+	fault   string        // why no client runs, as it was told last
+}
+
+func newLeasing(n *Net) *leasing {
+	l := &leasing{net: n, timing: dhcp.Standard()}
+	for i, c := range n.options.Interfaces {
+		if c.Metric == 0 {
+			c.Metric = DefaultMetric + uint32(i) + 1
+		}
+		l.list = append(l.list, &leaser{Interface: c, net: n})
+	}
+	return l
+}
+
+// ofName is the interface with a name that asks for leases; nil: none.
+func (l *leasing) ofName(name string) *leaser {
+	i := slices.IndexFunc(l.list, func(r *leaser) bool { return r.Name == name && r.DHCP4 })
+	if i < 0 {
+		return nil
+	}
+	return l.list[i]
+}
+
+// start begins to look after the interfaces. What was leased to others, which the configuration no longer
+// names, is given up.
+func (l *leasing) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel, l.ended = cancel, make(chan struct{})
+	for name, s := range l.net.kept.leases.All() {
+		if l.ofName(name) == nil {
+			l.net.leaseFault(name, l.net.unbind(ctx, s))
+		}
+	}
+	if len(l.list) == 0 {
+		close(l.ended)
+		return
+	}
+	events, err := rtnl.Watch(ctx, l.net.netnsFD())
+	if err != nil {
+		l.net.options.Log.Error().Err(err).Msg("interfaces are looked at from time to time alone")
+	}
+	go l.watch(ctx, events)
+}
+
+func (l *leasing) stop() {
+	if l.cancel == nil {
+		return
+	}
+	l.cancel()
+	<-l.ended
+	for _, r := range l.list {
+		r.drop()
+	}
+}
+
+// lookTime is how often interfaces are looked at although nothing is heard of them: other managers come and go
+// without a sound.
+const lookTime = 15 * time.Second
+
+func (l *leasing) watch(ctx context.Context, events <-chan struct{}) {
+	defer close(l.ended)
+	ticker := time.NewTicker(lookTime)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		l.look(ctx)
+		select {
+		case <-ctx.Done():
+		case _, ok := <-events:
+			if !ok {
+				events = nil
+			}
+		case <-ticker.C:
+		}
+	}
+}
+
+// look brings each interface's client to what there is now.
+func (l *leasing) look(ctx context.Context) {
+	var want needs
+	for _, r := range l.list {
+		want.links = append(want.links, r.Name)
+		want.addresses = append(want.addresses, r.Name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	h, err := l.net.look(ctx, want)
+	if err != nil {
+		return // what cannot be seen now is seen the next time
+	}
+	owners, err := readFiles(ctx, l.net, func(r *netconf.Reader) *netconf.Owners { return r.Owners() })
+	if err != nil {
+		return
+	}
+	for _, r := range l.list {
+		if r.DHCP4 {
+			r.settle(ctx, h.links[r.Name], owners, l.timing)
+		}
+	}
+}
+
+// settle starts, stops or tells the client of an interface.
+func (r *leaser) settle(ctx context.Context, link *heldLink, owners *netconf.Owners, timing dhcp.Timing) {
+	r.mu.Lock()
+	client := r.client
+	if client != nil && (link == nil || link.Index != r.index || link.MAC != r.mac) {
+		r.mu.Unlock()
+		r.drop()
+		r.mu.Lock()
+		client = nil
+	}
+	r.mu.Unlock()
+	if link == nil {
+		r.note("there is no such interface", netconf.Owner{})
+		return
+	}
+	if owner := owners.Of(link.Index, link.Name); owner.Manager != "" && owner.Manager != netconf.Kernel {
+		r.drop()
+		r.note(owner.Manager+" manages it", owner)
+		return
+	}
+	if client == nil {
+		var err error
+		if client, err = r.open(ctx, link, timing); err != nil {
+			r.note(err.Error(), netconf.Owner{})
+			return
+		}
+	}
+	r.note("", netconf.Owner{})
+	client.Link(link.Up && link.Carrier)
+}
+
+// note keeps why no client runs, and says so once.
+func (r *leaser) note(fault string, owner netconf.Owner) {
+	r.mu.Lock()
+	changed := r.fault != fault
+	r.fault, r.manager = fault, owner
+	r.mu.Unlock()
+	if changed && fault != "" {
+		r.net.options.Log.Warn().Str("interface", r.Name).Str("cause", fault).Msg("no address is asked for")
+	}
+}
+
+// drop ends the client. Its lease stays: who manages the interface now will see to the address, or the kernel
+// takes it away when its time is over.
+func (r *leaser) drop() {
+	r.mu.Lock()
+	client := r.client
+	r.client = nil
+	r.mu.Unlock()
+	if client != nil {
+		client.Close()
+	}
+}
+
+// macSize bytes are what an interface is known to servers by.
+var errHardware = fmt.Errorf("it has no hardware address of %d bytes", macSize)
+
+// open starts the client of an interface, and sets the interface up.
+func (r *leaser) open(ctx context.Context, link *heldLink, timing dhcp.Timing) (*dhcp.Client, error) {
+	mac := macBytes(link.MAC)
+	if len(mac) != macSize {
+		return nil, errHardware
+	}
+	last, stands, err := r.lastLease(ctx, link)
+	if err != nil {
+		return nil, err
+	}
+	client, err := dhcp.Open(dhcp.Options{
+		Interface: link.Name, Index: link.Index, MAC: mac, MTU: link.MTU, Timing: timing, Last: last, Stands: stands,
+		Inside: r.net.inside, Bind: r.bind, Fault: func(err error) { r.net.leaseFault(r.Name, err) },
+		Unbind: func(ctx context.Context, _ *dhcp.Lease, why dhcp.Reason) error { return r.unbind(ctx, why) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	r.client, r.index, r.mac, r.mtu = client, link.Index, link.MAC, link.MTU
+	if s, ok := r.net.kept.leases.Get(r.Name); ok && s.MTU != 0 && s.MTU == link.MTU {
+		r.mtu = s.MTUBefore
+	}
+	r.mu.Unlock()
+	if !link.Up {
+		err = r.net.setUp(ctx, link.Name)
+	}
+	return client, err
+}
+
+// lastLease is the lease that an interface had when the daemon ended, and whether its address stands. One that
+// is over, or was for another hardware address, is given up.
+func (r *leaser) lastLease(ctx context.Context, link *heldLink) (*dhcp.Lease, bool, error) {
+	s, ok := r.net.kept.leases.Get(r.Name)
+	if !ok {
+		return nil, false, nil
+	}
+	if s.over(time.Now()) || s.MAC != link.MAC {
+		return nil, false, r.net.unbind(ctx, s)
+	}
+	lease := s.Lease
+	return &lease, link.has(lease.Address), nil
+}
+
+// setUp sets an interface up.
+func (n *Net) setUp(ctx context.Context, name string) error {
+	conn, err := n.sockets.Get()
+	if err != nil {
+		return err
+	}
+	defer n.sockets.Put(conn)
+	t := &taker{net: n, conn: conn}
+	return t.take(ctx, []step{setUp{name, true}})
+}
+
+func (n *Net) leaseFault(name string, err error) {
+	if err != nil {
+		n.options.Log.Warn().Str("interface", name).Err(err).Msg("DHCP")
+	}
+}
+
+// leastMTU6 is the least MTU of an interface that carries IPv6 (RFC 8200 section 5): with less the kernel turns
+// IPv6 off there.
+const leastMTU6 = 1280
+
+// spec is what an interface is to have by a lease. An MTU above the interface's own is not taken, since the
+// device, or what is behind it, may not manage it, and none that would end IPv6.
+func (r *leaser) spec(l *dhcp.Lease) leaseSpec {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := leaseSpec{Interface: r.Name, MAC: r.mac, Metric: r.Metric, Lease: *l}
+	if mtu := int(l.MTU); mtu >= leastMTU6 && mtu < r.mtu {
+		s.MTU, s.MTUBefore = mtu, r.mtu
+	}
+	return s
+}
+
+// bind has the interface get what a lease says, and remembers it.
+func (r *leaser) bind(ctx context.Context, l *dhcp.Lease) error {
+	want := r.spec(l)
+	unlock, err := r.net.state.Lock(ctx, want.locks()...)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	w := write{method: "lease of " + r.Name, to: []spec{want}}
+	old, had := r.net.kept.leases.Get(r.Name)
+	if had {
+		want = want.succeeds(old)
+		back := old
+		if old.Lease.Address != want.Lease.Address {
+			back.Former = append(slices.Clone(old.Former), want.Lease.Address)
+		}
+		w.from, w.to = []spec{back}, []spec{want}
+	}
+	w.changes = []state.Change{r.net.kept.leases.Put(r.Name, want)}
+	if err := r.net.perform(ctx, w); err != nil {
+		return err
+	}
+	if !had || old.Lease.Address != l.Address {
+		r.net.options.Log.Info().Str("interface", r.Name).Stringer("address", l.Address).Stringer("server", l.Server).Msg("DHCP lease")
+	}
+	return r.net.writeResolvConf()
+}
+
+// unbind takes from the interface what its lease gave.
+func (r *leaser) unbind(ctx context.Context, why dhcp.Reason) error {
+	s, ok := r.net.kept.leases.Get(r.Name)
+	if !ok {
+		return nil
+	}
+	r.net.options.Log.Warn().Str("interface", r.Name).Stringer("address", s.Lease.Address).Str("cause", string(why)).Msg("DHCP lease ended")
+	return r.net.unbind(ctx, s)
+}
+
+func (n *Net) unbind(ctx context.Context, s leaseSpec) error {
+	unlock, err := n.state.Lock(ctx, s.locks()...)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	err = n.perform(ctx, write{method: "end of the lease of " + s.Interface, from: []spec{s}, changes: []state.Change{n.kept.leases.Remove(s.Interface)}})
+	if err != nil {
+		return err
+	}
+	return n.writeResolvConf()
+}
+
+// ownLeases are the leases of this daemon's clients, for net.lease.
+type ownLeases struct {
+	kept   *netconf.Leases
+	states map[string]string // by interface
+	pid    int
+}
+
+func (o *ownLeases) leases() *netconf.Leases { return o.kept }
+
+func (o *ownLeases) holder(l *netconf.Link, v4 bool) netconf.Owner {
+	if _, ours := o.states[l.Name]; !ours || !v4 {
+		return netconf.Owner{}
+	}
+	return netconf.Owner{Manager: ownManager, PID: o.pid}
+}
+
+// source is what the clients do now, and what they leased.
+func (l *leasing) source() *ownLeases {
+	o := &ownLeases{kept: &netconf.Leases{}, states: map[string]string{}, pid: os.Getpid()}
+	for _, r := range l.list {
+		r.mu.Lock()
+		client, index, mac := r.client, r.index, r.mac
+		r.mu.Unlock()
+		if client == nil {
+			continue
+		}
+		status := client.Status()
+		o.states[r.Name] = stateWord(status.State)
+		holder := netconf.Holder{Manager: ownManager, Interface: r.Name, Index: index}
+		row := netconf.Lease4{Holder: holder, ClientID: dhcp.ClientID(macBytes(mac))}
+		if status.Lease != nil {
+			row = leaseRow(status.Lease, row)
+		}
+		o.kept.V4 = append(o.kept.V4, row)
+	}
+	return o
+}
+
+// stateWord is the table's word for a state: the check of an address is part of requesting it.
+func stateWord(s dhcp.State) string {
+	if s == dhcp.Probing {
+		s = dhcp.Requesting
+	}
+	return string(s)
+}
+
+func leaseRow(l *dhcp.Lease, row netconf.Lease4) netconf.Lease4 {
+	row.Times = netconf.Times{Obtained: l.Obtained, Renew: l.Renew, Rebind: l.Rebind, Expires: l.Expires}
+	row.Address, row.Server, row.NextServer, row.Relay = l.Address, l.Server, l.NextServer, l.Relay
+	row.Routers, row.DNS, row.NTP = l.Routers, l.DNS, l.NTP
+	row.Domain, row.Search, row.Hostname = l.Domain, l.Search, l.Hostname
+	row.MTU, row.Broadcast = l.MTU, l.Broadcast
+	row.Lifetime, row.HasLifetime = l.Lifetime, true
+	for _, r := range l.Routes {
+		row.Routes = append(row.Routes, netconf.Route4{Dst: r.Dst, Gateway: r.Gateway})
+	}
+	return row
+}
+
+// nameServers are those of all leases, of the interface with the least metric first, each once.
+func (n *Net) nameServers() (servers []netip.Addr, search []string) {
+	var specs []leaseSpec
+	for _, s := range n.kept.leases.All() {
+		specs = append(specs, s)
+	}
+	slices.SortStableFunc(specs, func(a, b leaseSpec) int { return int(int64(a.Metric) - int64(b.Metric)) })
+	for i := range specs {
+		l := &specs[i].Lease
+		for _, a := range l.DNS {
+			if !slices.Contains(servers, a) {
+				servers = append(servers, a)
+			}
+		}
+		names := l.Search
+		if len(names) == 0 && l.Domain != "" {
+			names = []string{l.Domain}
+		}
+		for _, name := range names {
+			if !slices.Contains(search, name) {
+				search = append(search, name)
+			}
+		}
+	}
+	return servers, search
+}
