@@ -109,3 +109,26 @@ func (w *world) shell(t *testing.T, bin, work, line string) string {
 	}
 	return text
 }
+
+// The README shows a session that was really had: every line of it that is told there.
+func TestReadmeShowsWhatIs(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	had, err := os.ReadFile("testdata/session/readme.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, lines, _ := strings.Cut(string(had), "\n") // the first one says what it is
+	want := ""
+	for _, line := range strings.SplitAfter(strings.TrimSuffix(lines, "\n"), "\n") {
+		if line != "\n" {
+			want += "    "
+		}
+		want += line
+	}
+	if !strings.Contains(string(readme), want) {
+		t.Errorf("the README does not have this session:\n%s", want)
+	}
+}
