@@ -57,6 +57,19 @@ func TestLife(t *testing.T) {
 	}
 }
 
+// TestStateThatCannotBeWritten: the host is still to be looked at, and the log says what does not work.
+func TestStateThatCannotBeWritten(t *testing.T) {
+	folder := world(t)
+	p := command(t, []string{"--socket", folder + "/s", "--state-dir", "/sys/kernel/my_os_server", "--no-hero-socket"}).run(t)
+	p.expect(t, "the state folder cannot be written", "/sys/kernel/my_os_server")
+	p.expect(t, "testd is ready")
+	wants(t, folder+"/s", "rpc.health", "{}", "")
+	p.signal(t, syscall.SIGTERM)
+	if status := p.ends(t, 5*time.Second); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
 // TestAsNobody: a plain user's daemon finds places of its own, and is told what to set where there are none.
 func TestAsNobody(t *testing.T) {
 	needRoot(t)

@@ -358,3 +358,32 @@ func TestWithoutAStateFolderWritesSaySo(t *testing.T) {
 	}
 	mustCall(t, n, "net.vm.list", object{})
 }
+
+// TestWritesWithoutGround: the daemon lacks a capability or a device. Nothing is left over, and nothing stays
+// registered.
+func TestWritesWithoutGround(t *testing.T) {
+	m := newMaker(t)
+	m.call("net.bridge.add", object{"name": "br0"})
+	before := m.picture()
+	testhost.WithoutCapabilities(t, func() {
+		for method, params := range map[string]object{
+			"net.bridge.add":      {"name": "br1"},
+			"net.bridge.delete":   {"name": "br0"},
+			"net.routes.add":      {"dst": "10.0.0.0/8", "type": "blackhole"},
+			"net.bridge.add_port": {"bridge": "br0", "interface": "lo", "force": true},
+		} {
+			_, err := call(t, m.net, method, params)
+			var needs interface{ Capability() string }
+			if !errors.As(err, &needs) || needs.Capability() != "CAP_NET_ADMIN" {
+				t.Errorf("%s: %T %v", method, err, err)
+			}
+		}
+	})
+	m.net.options.Root = t.TempDir() // without /dev/net/tun
+	refuses[*registry.OSError](m, "net.vm.create_tap", object{"vm_id": "v"}, "/dev/net/tun")
+	want(t, "afterwards", m.picture(), before)
+	m.inSync()
+	if m.net.kept.bridges.Len() != 1 || m.net.kept.taps.Len()+m.net.kept.routes.Len()+m.net.kept.ports.Len() > 0 || len(m.store.Pending()) > 0 {
+		t.Error("something is registered")
+	}
+}
