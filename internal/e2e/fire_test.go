@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -153,8 +154,13 @@ type probe struct {
 // probeEnv makes this program a probe of the socket that it names; see TestMain.
 const probeEnv = "E2E_PROBE"
 
+// What a probe can ask.
+const probePage = "GET /health"
+
+var probeMethods = map[string]string{"rpc.health": "", "vol.usage": `["/"]`}
+
 func startProbes(s *server, stop <-chan struct{}) []*probe {
-	probes := []*probe{{name: "GET /health"}, {name: "rpc.health"}}
+	probes := []*probe{{name: probePage}, {name: "rpc.health"}}
 	for _, p := range probes {
 		p.ended = make(chan struct{})
 		go p.run(s, stop)
@@ -189,9 +195,9 @@ func probeProcess(socket, name string) error {
 	s := &server{socket: socket}
 	c := s.client()
 	ask := func() (*http.Response, error) { return c.Get("http://localhost/health") }
-	if name == "rpc.health" {
+	if params, isMethod := probeMethods[name]; isMethod {
 		ask = func() (*http.Response, error) {
-			return c.Post("http://localhost/rpc", "application/json", strings.NewReader(string(body("rpc.health", ""))))
+			return c.Post("http://localhost/rpc", "application/json", strings.NewReader(string(body(name, params))))
 		}
 	}
 	stop := make(chan struct{})
@@ -211,7 +217,11 @@ func probeProcess(socket, name string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		text, err := io.ReadAll(res.Body)
+		if err == nil && name != probePage && !bytes.Contains(text, []byte(`"result":`)) {
+			err = fmt.Errorf("%s: %s", name, text)
+		}
+		if err != nil {
 			return err
 		}
 		res.Body.Close()

@@ -62,6 +62,8 @@ type daemon struct {
 	count  int // of connections so far
 	serve  func(n int, c net.Conn, in *bufio.Reader)
 	wg     sync.WaitGroup
+
+	stopped bool
 }
 
 // listen starts a daemon; serve gets each connection with its number, and the connection ends when it returns.
@@ -79,7 +81,7 @@ func (d *daemon) start(tb testing.TB) {
 		tb.Fatal(err)
 	}
 	d.mu.Lock()
-	d.l, d.conns = l, map[net.Conn]bool{}
+	d.l, d.conns, d.stopped = l, map[net.Conn]bool{}, false
 	d.mu.Unlock()
 	d.wg.Go(func() {
 		for {
@@ -90,7 +92,9 @@ func (d *daemon) start(tb testing.TB) {
 			d.mu.Lock()
 			n := d.count
 			d.count++
-			d.conns[c] = true
+			if d.conns[c] = true; d.stopped {
+				c.Close()
+			}
 			d.mu.Unlock()
 			d.wg.Go(func() {
 				d.serve(n, c, bufio.NewReader(c))
@@ -106,6 +110,7 @@ func (d *daemon) start(tb testing.TB) {
 // stop ends the daemon as a kill does: with all of its connections.
 func (d *daemon) stop() {
 	d.mu.Lock()
+	d.stopped = true
 	d.l.Close()
 	for c := range d.conns {
 		c.Close()
