@@ -82,20 +82,26 @@ func (t *target) extent(p *blk.Partition) stretch {
 	return stretch{start * 512, (start + size) * 512}
 }
 
-// free refuses a device that somebody holds, and names who. Whoever only looks at new devices is waited for.
-func (t *target) free(ctx context.Context, devices []inuse.Device) error {
+// unheld refuses devices that somebody holds, as far as that is told, and names who. Whoever only reads them is
+// waited for.
+func (t *target) unheld(ctx context.Context, devices []inuse.Device) error {
 	for end := time.Now().Add(settleTime); ; time.Sleep(settleStep) {
 		found, err := t.v.holdersOf(ctx, devices)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if len(found) > 0 && onlyLooks(found) && time.Now().Before(end) {
-			continue
-		}
-		if len(found) > 0 {
+		case len(found) == 0:
+			return nil
+		case !onlyLooks(found) || time.Now().After(end):
 			return t.inUse(found)
 		}
-		break
+	}
+}
+
+// free refuses a device that somebody holds.
+func (t *target) free(ctx context.Context, devices []inuse.Device) error {
+	if err := t.unheld(ctx, devices); err != nil {
+		return err
 	}
 	claimed, err := t.claimed(ctx)
 	if err != nil || !claimed {

@@ -324,12 +324,8 @@ func (m *partitionMaker) enter() (err error) {
 // wholeFree refuses a disk that somebody uses as a whole, past its partitions. That one of these is in use is
 // no matter.
 func (m *partitionMaker) wholeFree(ctx context.Context) error {
-	found, err := m.v.holdersOf(ctx, []inuse.Device{{Name: m.name, Number: m.target.number}})
-	if err != nil {
+	if err := m.unheld(ctx, []inuse.Device{{Name: m.name, Number: m.target.number}}); err != nil {
 		return err
-	}
-	if len(found) > 0 {
-		return m.inUse(found)
 	}
 	claimed, err := m.claimed(ctx)
 	if err != nil || !claimed {

@@ -220,11 +220,7 @@ func (g *growing) growPartition(ctx context.Context, d *devices, t *target) (boo
 		return false, nil
 	}
 	writers := inuse.Device{Name: whole.name, Number: whole.number, WritersOnly: true}
-	found, err := g.v.holdersOf(ctx, []inuse.Device{writers})
-	if err == nil && len(found) > 0 {
-		err = whole.inUse(found)
-	}
-	if err == nil {
+	if err = whole.unheld(ctx, []inuse.Device{writers}); err == nil {
 		err = m.table.Grow(t.partition.Index, uint64(end/m.sector)-1)
 	}
 	if err != nil {
