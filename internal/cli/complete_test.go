@@ -90,3 +90,78 @@ func TestCompletionWithoutAServer(t *testing.T) {
 		}
 	}
 }
+
+// fish says by itself what it would offer.
+func TestCompletionInFish(t *testing.T) {
+	testhost.Root(t)
+	testhost.Tool(t, "fish", "fish")
+	w := newWorld(t)
+	bin := w.binFolder(t)
+	for _, c := range []struct{ typed, offers string }{
+		{"net ro", "routes\tList the routes.\n"},
+		{"net interfaces --name w", "web0\tveth\nweb1\tveth\n"},
+		{"net bridge delete ", "br0\tbridge 192.0.2.1/24\n"},
+		{"net routes --family ", "ipv4\nipv6\n"},
+		{"net routes --family=", "--family=ipv4\n--family=ipv6\n"},
+	} {
+		got := ""
+		for range 3 {
+			cmd := exec.Command("fish", "--no-config", "-c", Name+" completion fish | source; complete -C '"+Name+" "+c.typed+"'")
+			cmd.Env = w.environment(bin)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if got = string(out); got == c.offers {
+				break
+			}
+		}
+		if got != c.offers {
+			t.Errorf("%q: fish offers %q, not %q", c.typed, got, c.offers)
+		}
+	}
+}
+
+// zsh in a terminal, as bash above.
+func TestCompletionInZsh(t *testing.T) {
+	testhost.Root(t)
+	testhost.Tool(t, "zsh", "zsh")
+	w := newWorld(t)
+	bin := w.binFolder(t)
+	for _, c := range []struct{ typed, line string }{
+		{"net ro", "net routes "},
+		{"net routes --fam", "net routes --family"},
+		{"net bridge delete ", "net bridge delete br0 "},
+		{"net interfaces --name w", "net interfaces --name web"},
+		{"-o ya", "-o yaml "},
+	} {
+		got := ""
+		for range 3 {
+			if got = w.tabInZsh(t, bin, c.typed); strings.TrimRight(got, " ") == strings.TrimRight(c.line, " ") {
+				break
+			}
+		}
+		if strings.TrimRight(got, " ") != strings.TrimRight(c.line, " ") {
+			t.Errorf("%q and TAB is %q, not %q", c.typed, got, c.line)
+		}
+	}
+}
+
+func (w *world) tabInZsh(t *testing.T, bin, typed string) string {
+	t.Helper()
+	cmd := exec.Command("zsh", "-f", "-i")
+	cmd.Env = append(w.environment(bin), "ZDOTDIR="+w.home)
+	term := inTerminal(t, cmd, 200)
+	term.send("PS1='READY> '; unsetopt zle_bracketed_paste prompt_cr prompt_sp list_beep beep; autoload -Uz compinit; compinit -u -D; source <(" + Name + " completion zsh); echo loa''ded\n")
+	term.expect("loaded\n")
+	term.send(`show() { zle -I; print -r -- "LINE<$BUFFER>ENDS" }; zle -N show; bindkey '^G' show; echo bou''nd` + "\n")
+	term.expect("bound\n")
+	term.send(Name + " " + typed + "\t\x07")
+	term.expect(">ENDS\n")
+	screen := term.screen()
+	line := screen[strings.LastIndex(screen, "LINE<")+len("LINE<"):]
+	line, _, _ = strings.Cut(line, ">ENDS")
+	term.send("\x15exit\n")
+	term.wait()
+	return strings.TrimPrefix(line, Name+" ")
+}

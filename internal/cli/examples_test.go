@@ -23,16 +23,20 @@ import (
 // exampleServer answers each call with the result that the table's example of it has, behind the daemon's own
 // pipeline, and remembers the params.
 type exampleServer struct {
-	mu     sync.Mutex
-	answer []byte
-	method string
-	params []byte
+	mu      sync.Mutex
+	answer  []byte
+	answers [][]byte // what it answers first, one call after another
+	method  string
+	params  []byte
 }
 
 func (s *exampleServer) Call(_ context.Context, m *registry.Method, _ any, raw []byte, out *registry.Out) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.method, s.params = m.Name, bytes.Clone(raw)
+	if len(s.answers) > 0 {
+		s.answer, s.answers = s.answers[0], s.answers[1:]
+	}
 	out.Buf = append(out.Buf, s.answer...)
 	return nil
 }

@@ -109,7 +109,7 @@ A method whose effect is ` + "`destroy`" + ` names what would be ended, devices 
 without ` + "`--yes`" + ` it is an error. What was shown goes with the call as its ` + "`expect`" + `: another device that has taken the name meanwhile is left alone.
 
 Reads take ` + "`--watch`" + ` (` + "`--watch=500ms`" + `): again and again, until interrupted. ` + "`vol scrub start`" + `, ` + "`vol balance start`" + ` and ` + "`vol create md array`" + ` take ` + "`--wait`" + `: they stay until what
-they started has ended, with a bar on a terminal.
+they started has ended, with a bar on a terminal. ` + "`vol md detail --wait`" + ` does so for a rebuild that runs already.
 
 ## Servers
 

@@ -79,7 +79,7 @@ func TestEveryMethodIsAVerb(t *testing.T) {
 		if m.Effect == "read" && m.Right != "none" {
 			want = append(want, "watch")
 		}
-		if slices.Contains([]string{"vol.scrub_start", "vol.balance_start", "vol.create_md_array"}, m.Name) {
+		if slices.Contains([]string{"vol.scrub_start", "vol.balance_start", "vol.create_md_array", "vol.md_detail"}, m.Name) {
 			want = append(want, "wait")
 		}
 		var got []string

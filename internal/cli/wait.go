@@ -19,12 +19,13 @@ type progress struct {
 	failed  bool // it has ended, and not well
 }
 
-// waits are the verbs that start what runs on after the answer, and how to see how far that is. path is what
-// the call names: a path in the filesystem, or the array's device.
+// waits are the verbs that start what runs on after the answer, or that tell of it, and how to see how far that
+// is by what the call names: a path in the filesystem, the array's name or its device.
 var waits = map[string]*waiter{
 	"vol.scrub_start":     {"path", scrubProgress},
 	"vol.balance_start":   {"path", balanceProgress},
 	"vol.create_md_array": {"name", arrayProgress},
+	"vol.md_detail":       {"device", arrayProgress},
 }
 
 type waiter struct {
@@ -142,7 +143,10 @@ func balanceProgress(ctx context.Context, c *client.Client, path string) (progre
 }
 
 func arrayProgress(ctx context.Context, c *client.Client, name string) (progress, error) {
-	result, err := c.VolMDDetail(ctx, &registry.VolMDDetailParams{Device: "/dev/md/" + name})
+	if !strings.HasPrefix(name, "/") {
+		name = "/dev/md/" + name
+	}
+	result, err := c.VolMDDetail(ctx, &registry.VolMDDetailParams{Device: name})
 	if err != nil {
 		return progress{}, err
 	}

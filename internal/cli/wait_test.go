@@ -61,3 +61,31 @@ func slowly(t *testing.T, path string) {
 		}
 	}
 }
+
+// A rebuild of an array is waited for likewise: what the server says of it, look by look.
+func TestWaitForARebuild(t *testing.T) {
+	array := func(sync string) []byte {
+		return []byte(`{"array":{"name":"md127","path":"/dev/md127","level":"raid1","array_state":"clean","states":[],"size_bytes":1048576,"members":[],"in_use":false,"managed":true` + sync + `}}`)
+	}
+	server := &exampleServer{answers: [][]byte{
+		array(`,"sync":{"action":"recover","percent":12.5,"speed_bps":8000000,"remaining_s":70}`),
+		array(`,"sync":{"action":"recover","percent":99}`),
+		array(`,"sync":{"action":"idle"}`),
+	}}
+	server.answer = server.answers[0]
+	stdout, stderr, code := runHere(t, server.listen(t), "vol", "md", "detail", "/dev/md/data", "--wait", "-o", "json")
+	if code != 0 || strings.TrimSpace(stdout) != string(array(`,"sync":{"action":"recover","percent":12.5,"speed_bps":8000000,"remaining_s":70}`)) || stderr != "clean\n" {
+		t.Errorf("exit %d: %q %q", code, stdout, stderr)
+	}
+	if string(server.params) != `{"device":"/dev/md/data"}` || len(server.answers) != 0 {
+		t.Errorf("asked for %s, %d answers left", server.params, len(server.answers))
+	}
+}
+
+func TestBars(t *testing.T) {
+	for percent, want := range map[float64]string{-1: "[??????????]     ", 0: "[----------]   0%", 12.5: "[#---------]  12%", 99.9: "[##########] 100%", 250: "[##########] 250%"} {
+		if got := drawBar(percent, 10); got != want {
+			t.Errorf("%v: %q, not %q", percent, got, want)
+		}
+	}
+}
