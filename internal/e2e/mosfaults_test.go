@@ -20,8 +20,8 @@ import (
 const (
 	faultTime    = time.Second // how long each fault lasts
 	faultTries   = 3
-	faultCallers = 24          // more than may call one upstream at a time
-	mosMemory    = 64 << 10    // KiB
+	faultCallers = 24       // more than may call one upstream at a time
+	mosMemory    = 64 << 10 // KiB
 	restarts     = 100
 
 	// The bar for the other upstream's 99th percentile is twice what it is without a fault, on a machine that has
