@@ -84,14 +84,20 @@ func startBinary(t *testing.T, binary string, args ...string) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.stop(t) })
+	s.await(t)
+	return s
+}
+
+// await waits until the server listens.
+func (s *server) await(t *testing.T) {
+	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if conn, err := net.Dial("unix", s.socket); err == nil {
 			conn.Close()
-			return s
+			return
 		}
 	}
 	t.Fatalf("the server does not listen: %s", s.log)
-	return nil
 }
 
 func (s *server) stop(t *testing.T) {
