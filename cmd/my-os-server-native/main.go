@@ -46,11 +46,12 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 	}
 	if s.ServeAs != "vol" {
 		net, err := netops.New(netops.Options{
-			Mode:        mode(s),
-			Version:     s.Version,
-			StartedAt:   s.StartedAt,
-			State:       s.State,
-			Log:         s.Log,
+			Mode:       mode(s),
+			Version:    s.Version,
+			StartedAt:  s.StartedAt,
+			State:      s.State,
+			Log:        s.Log,
+			Interfaces: interfaces(s), StateDir: s.StateDir, EtcResolvConf: s.EtcResolvConf,
 			Unavailable: func() []registry.UnavailableMethod { return lacking },
 		})
 		if err != nil {
@@ -60,6 +61,14 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 		net.Start()
 	}
 	return rpcserver.Native(servers), closeAll, nil
+}
+
+// interfaces are those whose addresses the configuration gives to the daemon.
+func interfaces(s daemon.Setup) (list []netops.Interface) {
+	for _, i := range s.Interfaces {
+		list = append(list, netops.Interface{Name: i.Name, DHCP4: i.IPv4 == "dhcp", IPv6: i.IPv6, Metric: uint32(i.Metric)})
+	}
+	return list
 }
 
 // mode is what net.status says of the node: on a MOS node it is this daemon's answer that callers see.

@@ -37,10 +37,33 @@ type Config struct {
 	StorageSocket string   `toml:"storage_socket" flag:"storage-socket"` // absolute path
 	UpstreamUIDs  []uint32 `toml:"upstream_uids"`
 
+	Interfaces []Interface `toml:"interface"` // [[interface]]
+	DNS        DNS         `toml:"dns"`
+
 	TLS       TLS       `toml:"tls"`
 	Log       Log       `toml:"log"`
 	Limits    Limits    `toml:"limits"`
 	Deadlines Deadlines `toml:"deadlines"`
+}
+
+// Interface is a network interface whose addresses the daemon looks after.
+type Interface struct {
+	Name   string `toml:"name"`
+	IPv4   string `toml:"ipv4"`                         // one of IPv4Methods
+	IPv6   string `toml:"ipv6"`                         // one of IPv6Methods
+	Metric int    `toml:"metric" range:"0..4294967295"` // of its routes; 0: 1024 and its place in the file, from 1 on
+}
+
+// IPv4Methods and IPv6Methods are the values of interface.ipv4 and interface.ipv6. Empty: what others set is
+// left as it is.
+var (
+	IPv4Methods = []string{"dhcp"}
+	IPv6Methods = []string{"slaac", "none"}
+)
+
+// DNS says who is told of the name servers that leases name.
+type DNS struct {
+	EtcResolvConf bool `toml:"etc_resolv_conf"`
 }
 
 // TLS says whom the callers from elsewhere speak to, and whose certificates count. Nothing of it matters where

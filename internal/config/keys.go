@@ -13,8 +13,9 @@ type Key struct {
 	Reload bool   // whether a running daemon takes a new value over
 	Range  string // of a number: "1..100"; else empty
 
-	index []int // of the field, for reflect.Value.FieldByIndex
+	index []int // of the field, for reflect.Value.FieldByIndex; of an element's key, of the list
 	kind  reflect.Type
+	inner []int // of an element's key, of the field in the element; else nil
 }
 
 // Keys lists every key in the order of Config.
@@ -30,6 +31,13 @@ func keysOf(t reflect.Type, prefix string, index []int) []Key {
 			keys = append(keys, keysOf(f.Type, name+".", at)...)
 			continue
 		}
+		if isTables(f.Type) {
+			for _, k := range keysOf(f.Type.Elem(), name+".", nil) {
+				k.index, k.inner = at, k.index
+				keys = append(keys, k)
+			}
+			continue
+		}
 		keys = append(keys, Key{
 			Name: name, Flag: f.Tag.Get("flag"), Reload: f.Tag.Get("reload") == "yes", Range: f.Tag.Get("range"),
 			index: at, kind: f.Type,
@@ -38,9 +46,30 @@ func keysOf(t reflect.Type, prefix string, index []int) []Key {
 	return keys
 }
 
-// Value is the key's value in c, in TOML.
+// isTables tells whether a key is an array of tables.
+func isTables(t reflect.Type) bool {
+	return t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct
+}
+
+// Value is the key's value in c, in TOML. Of a key of an array of tables it is what a table has that does not
+// name it, or else the values of all tables, in order.
 func (k Key) Value(c *Config) string {
-	switch v := k.value(c).Interface().(type) {
+	if k.inner == nil {
+		return valueText(k.value(c))
+	}
+	list := k.value(c)
+	if list.Len() == 0 {
+		return valueText(reflect.New(list.Type().Elem()).Elem().FieldByIndex(k.inner))
+	}
+	var all []string
+	for i := range list.Len() {
+		all = append(all, valueText(list.Index(i).FieldByIndex(k.inner)))
+	}
+	return strings.Join(all, ", ")
+}
+
+func valueText(value reflect.Value) string {
+	switch v := value.Interface().(type) {
 	case string:
 		return fmt.Sprintf("%q", v)
 	case []string:
@@ -56,6 +85,7 @@ func (k Key) Value(c *Config) string {
 	}
 }
 
+// value is the key's value in c; of a key of an array of tables it is the array.
 func (k Key) value(c *Config) reflect.Value { return reflect.ValueOf(c).Elem().FieldByIndex(k.index) }
 
 // wanted says what type of value the key takes.

@@ -101,7 +101,11 @@ func Parse(file string, data []byte) (Config, error) {
 	faults := unknown(file, places)
 	c.fit(func(key string) bool { _, named := places[key]; return named })
 	for _, f := range c.Faults() {
-		if at, ok := places[f.Key.Name]; ok { // else it came by another spelling, which is told of
+		at, ok := places[f.Key.Name]
+		if table, _, inTable := strings.Cut(f.Key.Name, "]."); !ok && inTable { // a key that is missing there
+			at, ok = places[table+"]"]
+		}
+		if ok { // else it came by another spelling, which is told of
 			faults = append(faults, &Error{file, at.Line, at.Column, f.Key.Name, f.Reason})
 		}
 	}
@@ -132,6 +136,9 @@ func reword(key, text string) (string, string) {
 		if strings.HasPrefix(key+".", k.Name+".") {
 			return k.Name, k.wanted()
 		}
+		if k.inner != nil && strings.HasPrefix(k.Name, key+".") {
+			return key, "must be an array of tables: [[" + key + "]]"
+		}
 	}
 	return key, "must be a table"
 }
@@ -139,23 +146,38 @@ func reword(key, text string) (string, string) {
 // unknown makes an error of each key and table that does not exist. go-toml's own strict mode does not
 // do: it takes Calls for calls, and both in one file for the same key.
 func unknown(file string, places map[string]unstable.Position) []*Error {
-	known := map[string]bool{}
+	known, lists := map[string]bool{}, map[string]bool{}
 	for _, k := range Keys() {
 		known[k.Name] = true
 		table, _, _ := strings.Cut(k.Name, ".")
 		known[table] = true
+		lists[table] = k.inner != nil
 	}
 	var all []*Error
 	for name, at := range places {
 		table, _, _ := strings.Cut(name, ".")
-		if _, parent := places[table]; parent && table != name && !known[table] {
+		if _, parent := places[table]; parent && table != name && !known[unnumbered(table)] {
 			continue // its table is told of
 		}
-		if !known[name] {
+		if lists[table] { // written in another way, its faults would have no place
+			all = append(all, &Error{file, at.Line, at.Column, name, "must be an array of tables: [[" + table + "]]"})
+			continue
+		}
+		if !known[unnumbered(name)] {
 			all = append(all, &Error{file, at.Line, at.Column, name, "there is no such key"})
 		}
 	}
 	return all
+}
+
+// unnumbered is a name without the number of its table: interface[1].name is interface.name.
+func unnumbered(name string) string {
+	table, rest, ok := strings.Cut(name, "[")
+	_, rest, closed := strings.Cut(rest, "]")
+	if !ok || !closed || strings.HasPrefix(name, `"`) {
+		return name
+	}
+	return table + rest
 }
 
 func join(all []*Error) error {
@@ -169,17 +191,23 @@ func join(all []*Error) error {
 	return errors.Join(list...)
 }
 
-// positions finds where each key and each table stands, by its full name, in a document that is TOML.
+// positions finds where each key and each table stands, by its full name, in a document that is TOML. Tables of
+// an array are numbered: interface[0].name.
 func positions(data []byte) map[string]unstable.Position {
 	places := map[string]unstable.Position{}
 	var p unstable.Parser
 	p.Reset(data)
 	var table string
+	counts := map[string]int{}
 	for p.NextExpression() {
 		switch e := p.Expression(); e.Kind {
 		case unstable.Table, unstable.ArrayTable:
 			var at unstable.Position
 			table, at = keyOf(&p, "", e)
+			if e.Kind == unstable.ArrayTable {
+				counts[table]++
+				table = fmt.Sprintf("%s[%d]", table, counts[table]-1)
+			}
 			places[table] = at
 		case unstable.KeyValue:
 			locate(&p, table, e, places)

@@ -51,6 +51,9 @@ var bounds = []struct{ part, whole string }{
 func (c *Config) Faults() []Fault {
 	var faults []Fault
 	for _, k := range Keys() {
+		if k.inner != nil {
+			continue
+		}
 		reason := k.inRange(c)
 		if rule := rules[k.Name]; reason == "" && rule != nil {
 			reason = rule(c)
@@ -62,7 +65,41 @@ func (c *Config) Faults() []Fault {
 			faults = append(faults, Fault{k, reason})
 		}
 	}
+	return append(faults, c.interfaceFaults()...)
+}
+
+// interfaceFaults are those of [[interface]].
+func (c *Config) interfaceFaults() (faults []Fault) {
+	seen := map[string]bool{}
+	for i := range c.Interfaces {
+		n := &c.Interfaces[i]
+		add := func(name, reason string) {
+			if reason == "" {
+				return
+			}
+			k := keyNamed("interface." + name)
+			k.Name = fmt.Sprintf("interface[%d].%s", i, name)
+			faults = append(faults, Fault{k, reason})
+		}
+		add("name", interfaceName(n.Name))
+		if seen[n.Name] {
+			add("name", "is given twice")
+		}
+		seen[n.Name] = true
+		add("ipv4", orEmpty(n.IPv4, func(s string) string { return oneOf(s, IPv4Methods) }))
+		add("ipv6", orEmpty(n.IPv6, func(s string) string { return oneOf(s, IPv6Methods) }))
+		add("metric", keyNamed("interface.metric").judge(reflect.ValueOf(n.Metric)))
+	}
 	return faults
+}
+
+// interfaceName asks for what the kernel takes (dev_valid_name of net/core/dev.c).
+func interfaceName(s string) string {
+	odd := func(r rune) bool { return r <= ' ' || r > '~' || r == '/' || r == ':' }
+	if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsFunc(s, odd) {
+		return "must be the name of a network interface: 1 to 15 printable ASCII characters, no blank, slash or colon"
+	}
+	return ""
 }
 
 // inBounds judges a number by the other that bounds it.
@@ -93,15 +130,20 @@ func keyNamed(name string) Key {
 	return keys[slices.IndexFunc(keys, func(k Key) bool { return k.Name == name })]
 }
 
-// inRange judges a number by its range tag. NaN is in no range.
+// inRange judges a number by its range tag.
 func (k Key) inRange(c *Config) string {
 	if k.Range == "" {
 		return ""
 	}
+	return k.judge(k.value(c))
+}
+
+// judge judges a number by the range tag of a key. NaN is in no range.
+func (k Key) judge(v reflect.Value) string {
 	low, high, _ := strings.Cut(k.Range, "..")
 	lowest, _ := strconv.ParseFloat(low, 64)
 	highest, _ := strconv.ParseFloat(high, 64)
-	if n := k.value(c).Convert(reflect.TypeFor[float64]()).Float(); n >= lowest && n <= highest {
+	if n := v.Convert(reflect.TypeFor[float64]()).Float(); n >= lowest && n <= highest {
 		return ""
 	}
 	return fmt.Sprintf("must be from %s to %s", low, high)

@@ -43,6 +43,9 @@ type Setup struct {
 	State     *state.Store   // what is kept there; closed after the backend
 	Log       zerolog.Logger // never makes the writer wait
 
+	Interfaces    []config.Interface // whose addresses the daemon looks after
+	EtcResolvConf bool               // /etc/resolv.conf is the daemon's to write
+
 	AllowPrivateMounts bool // mounts are made in whatever mount namespace the daemon lives in
 
 	ServeAs      string           // the one namespace that is served, in the place of its daemon; "": all
@@ -85,6 +88,7 @@ func open(p Program, f *flags, c config.Config, log *logger, started time.Time) 
 	}
 	backend, closeBackend, err := p.Open(Setup{
 		Version: Version(), StartedAt: started, StateDir: folder.path, State: folder.store, Log: d.log, AllowPrivateMounts: c.AllowPrivateMounts,
+		Interfaces: c.Interfaces, EtcResolvConf: c.DNS.EtcResolvConf,
 		ServeAs: f.alias().Namespace, Upstreams: upstreams, UpstreamUIDs: c.UpstreamUIDs,
 	})
 	if err != nil {

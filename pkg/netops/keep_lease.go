@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,9 +166,13 @@ func (s leaseSpec) formerSteps(h *held, l *heldLink) (steps []step) {
 		steps = append(steps, ownRouteSteps(h, r)...)
 	}
 	for _, a := range s.Former {
-		if a != s.Lease.Address && l.has(a) {
-			steps = append(steps, removeAddress{s.Interface, a})
+		if a == s.Lease.Address || !l.has(a) {
+			continue
 		}
+		if a.Masked() == s.Lease.Address.Masked() {
+			steps = append(steps, promoteSecondaries{s.Interface})
+		}
+		steps = append(steps, removeAddress{s.Interface, a})
 	}
 	return steps
 }
@@ -253,6 +258,21 @@ func (s putAddress) take(ctx context.Context, t *taker) error {
 	return t.conn.PutAddress(ctx, index, rtnl.LeasedAddress{
 		Address: s.Lease.Address, Broadcast: s.Lease.Broadcast, Protocol: addressProtocol, Metric: s.Metric, Preferred: left, Valid: left,
 	})
+}
+
+// promoteSecondaries has an interface keep the other addresses of a network when the first of them goes, which
+// takes them with it otherwise (ip-sysctl: promote_secondaries). Where the setting cannot be written, what went
+// is made again by the next plan.
+type promoteSecondaries struct{ Name string }
+
+func (s promoteSecondaries) String() string { return "set promote_secondaries of " + s.Name + " to 1" }
+func (s promoteSecondaries) take(_ context.Context, t *taker) error {
+	path := t.net.options.Root + "/proc/sys/net/ipv4/conf/" + s.Name + "/promote_secondaries"
+	err := t.net.inside(func() error { return os.WriteFile(path, []byte("1"), 0) })
+	if err != nil {
+		t.net.leaseFault(s.Name, err)
+	}
+	return nil
 }
 
 // removeAddress takes an address away, if it is there.

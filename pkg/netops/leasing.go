@@ -2,6 +2,7 @@ package netops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -22,6 +23,7 @@ const ownManager = "my_os_server"
 type Interface struct {
 	Name   string
 	DHCP4  bool   // it asks for an IPv4 lease
+	IPv6   string // slaac: the kernel takes router advertisements; none: no IPv6; "": as it is
 	Metric uint32 // of the routes that it gets; 0: 1024 and its place in the list, from 1 on
 }
 
@@ -42,16 +44,14 @@ type leasing struct {
 // leaser is one interface.
 type leaser struct {
 	Interface
-	net    *Net
-	timing dhcp.Timing
+	net *Net
 
-	mu      sync.Mutex
-	client  *dhcp.Client // nil: it is not there, or not ours
-	index   int
-	mac     string
-	mtu     int           // without what a lease asks for
-	manager netconf.Owner // who holds it instead
-	fault   string        // why no client runs, as it was told last
+	mu     sync.Mutex
+	client *dhcp.Client // nil: it is not there, or not ours
+	index  int
+	mac    string
+	mtu    int    // without what a lease asks for
+	fault  string // why it is not looked after, as it was told last
 }
 
 func newLeasing(n *Net) *leasing {
@@ -145,51 +145,64 @@ func (l *leasing) look(ctx context.Context) {
 		return
 	}
 	for _, r := range l.list {
-		if r.DHCP4 {
-			r.settle(ctx, h.links[r.Name], owners, l.timing)
+		if link := h.links[r.Name]; r.wanted(link, owners) {
+			r.settle(ctx, link, l.timing)
 		}
 	}
 }
 
-// settle starts, stops or tells the client of an interface.
-func (r *leaser) settle(ctx context.Context, link *heldLink, owners *netconf.Owners, timing dhcp.Timing) {
-	r.mu.Lock()
-	client := r.client
-	if client != nil && (link == nil || link.Index != r.index || link.MAC != r.mac) {
-		r.mu.Unlock()
-		r.drop()
-		r.mu.Lock()
-		client = nil
-	}
-	r.mu.Unlock()
+// wanted tells whether an interface is there and ours to look after. A client for what it was before is ended.
+// The kernel's own ip= is no manager: it asks once and never again.
+func (r *leaser) wanted(link *heldLink, owners *netconf.Owners) bool {
 	if link == nil {
-		r.note("there is no such interface", netconf.Owner{})
-		return
+		r.drop()
+		r.note("there is no such interface")
+		return false
 	}
 	if owner := owners.Of(link.Index, link.Name); owner.Manager != "" && owner.Manager != netconf.Kernel {
 		r.drop()
-		r.note(owner.Manager+" manages it", owner)
+		r.note(owner.Manager + " manages it")
+		return false
+	}
+	r.mu.Lock()
+	changed := r.client != nil && (link.Index != r.index || link.MAC != r.mac)
+	r.mu.Unlock()
+	if changed {
+		r.drop()
+	}
+	return true
+}
+
+// settle brings an interface to what the configuration says, and tells its client of the link.
+func (r *leaser) settle(ctx context.Context, link *heldLink, timing dhcp.Timing) {
+	if err := r.settle6(); err != nil {
+		r.note(err.Error())
+	}
+	if !r.DHCP4 {
 		return
 	}
+	r.mu.Lock()
+	client := r.client
+	r.mu.Unlock()
 	if client == nil {
 		var err error
 		if client, err = r.open(ctx, link, timing); err != nil {
-			r.note(err.Error(), netconf.Owner{})
+			r.note(err.Error())
 			return
 		}
+		r.note("")
 	}
-	r.note("", netconf.Owner{})
 	client.Link(link.Up && link.Carrier)
 }
 
-// note keeps why no client runs, and says so once.
-func (r *leaser) note(fault string, owner netconf.Owner) {
+// note says why an interface is not looked after, once.
+func (r *leaser) note(fault string) {
 	r.mu.Lock()
 	changed := r.fault != fault
-	r.fault, r.manager = fault, owner
+	r.fault = fault
 	r.mu.Unlock()
 	if changed && fault != "" {
-		r.net.options.Log.Warn().Str("interface", r.Name).Str("cause", fault).Msg("no address is asked for")
+		r.net.options.Log.Warn().Str("interface", r.Name).Str("cause", fault).Msg("the interface is not looked after as configured")
 	}
 }
 
@@ -279,7 +292,7 @@ func (r *leaser) spec(l *dhcp.Lease) leaseSpec {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := leaseSpec{Interface: r.Name, MAC: r.mac, Metric: r.Metric, Lease: *l}
-	if mtu := int(l.MTU); mtu >= leastMTU6 && mtu < r.mtu {
+	if mtu := int(l.MTU); (mtu >= leastMTU6 || mtu > 0 && r.IPv6 == "none") && mtu < r.mtu {
 		s.MTU, s.MTUBefore = mtu, r.mtu
 	}
 	return s
@@ -310,7 +323,16 @@ func (r *leaser) bind(ctx context.Context, l *dhcp.Lease) error {
 	if !had || old.Lease.Address != l.Address {
 		r.net.options.Log.Info().Str("interface", r.Name).Stringer("address", l.Address).Stringer("server", l.Server).Msg("DHCP lease")
 	}
-	return r.net.writeResolvConf()
+	return errors.Join(r.net.complete(ctx, want), r.net.writeResolvConf())
+}
+
+// complete takes what steps remain: the kernel may have taken away more than it was told to.
+func (n *Net) complete(ctx context.Context, s leaseSpec) error {
+	h, err := n.look(ctx, s.needs())
+	if err != nil {
+		return err
+	}
+	return n.mend(ctx, finding{spec: s, plan: s.plan(h)})
 }
 
 // unbind takes from the interface what its lease gave.

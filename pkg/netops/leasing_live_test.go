@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +54,7 @@ func newClientLab(t *testing.T) *clientLab {
 	rng := rand.New(rand.NewPCG(testhost.Seed(t), 0))
 	lab := &clientLab{t: t, server: testhost.NewNetNS(t), node: testhost.NewNetNS(t), dir: t.TempDir(), root: t.TempDir(), boot: "boot-1",
 		dns: fmt.Sprintf("192.0.2.%d", 1+rng.IntN(250)), domain: fmt.Sprintf("d%d.test", rng.IntN(1000))}
-	if err := errors.Join(os.Chmod(lab.dir, 0o777), os.Mkdir(lab.root+"/etc", 0o755)); err != nil {
+	if err := errors.Join(os.Chmod(lab.dir, 0o777), os.Mkdir(lab.root+"/etc", 0o755), os.Symlink("/proc", lab.root+"/proc")); err != nil {
 		t.Fatal(err)
 	}
 	lab.server.IP(fmt.Sprintf("link add s0 type veth peer name eth0 netns %s", lab.node.Path()), "addr add 198.51.100.1/24 dev s0", "link set s0 up")
@@ -133,8 +134,8 @@ func (lab *clientLab) dhcpd(lease, t1, t2 int, pool, settings string) *process {
 	config := fmt.Sprintf(`authoritative; ddns-update-style none; ping-check false; default-lease-time %d; min-lease-time 1; max-lease-time %d;
 option dhcp-renewal-time %d; option dhcp-rebinding-time %d; option rfc3442 code 121 = array of unsigned integer 8;
 option domain-name-servers %s; option domain-name "%s"; option interface-mtu 1400; %s
-subnet 198.51.100.0 netmask 255.255.255.0 { option routers 198.51.100.1; range %s; }
-`, lease, lease, t1, t2, lab.dns, lab.domain, settings, pool)
+subnet %s.0 netmask 255.255.255.0 { option routers %[8]s.1; range %s; }
+`, lease, lease, t1, t2, lab.dns, lab.domain, settings, strings.TrimSuffix(netip.MustParsePrefix(strings.Fields(pool)[0]+"/24").Masked().Addr().String(), ".0"), pool)
 	for name, text := range map[string]string{"dhcpd.conf": config, "dhcpd.leases": ""} {
 		if name == "dhcpd.leases" && lab.keepLeases {
 			continue
@@ -301,7 +302,7 @@ func TestRestartOfOwnLease(t *testing.T) {
 	wantMembers(t, "another address", result, object{"address_changed": true, "previous_addresses": []any{"198.51.100.50/24"}, "addresses": []any{"198.51.100.77/24"}})
 	want(t, "addresses", lab.addresses(), []string{"198.51.100.77/24"})
 	want(t, "routes", lab.routes(), []string{"default 198.51.100.1 109 1026 198.51.100.77", "198.51.100.0/24 <nil> kernel 1026 198.51.100.77"})
-	want(t, "events", gaps(), []string{"+198.51.100.77/24", "-198.51.100.50/24"})
+	want(t, "events", gaps(), []string{"+198.51.100.77/24", "-198.51.100.50/24", "+198.51.100.77/24"}) // the last: no secondary any more
 	lab.inSync()
 
 	lab.server.IP("link set s0 down")
@@ -342,13 +343,16 @@ func (lab *clientLab) watchAddresses() func() []string {
 // TestOwnLeaseIsRefusedAndHadAnew: a server that knows nothing of the address says NAK while the client renews.
 func TestOwnLeaseIsRefusedAndHadAnew(t *testing.T) {
 	lab := newClientLab(t)
-	server := lab.dhcpd(20, 2, 15, "198.51.100.50", "")
+	server := lab.dhcpd(20, 1, 2, "198.51.100.50", "")
 	lab.start()
 	lab.bound(10 * time.Second)
 	server.stop()
-	server = lab.dhcpd(20, 2, 15, "198.51.100.77", "")
-	lab.until("another lease", 10*time.Second, func() bool { return lab.lease()["address"] == "198.51.100.77/24" })
-	want(t, "addresses", lab.addresses(), []string{"198.51.100.77/24"})
+	lab.server.IP("addr del 198.51.100.1/24 dev s0", "addr add 203.0.113.1/24 dev s0")
+	server = lab.run(lab.server, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=s0", "--bind-interfaces", "--no-ping",
+		"--dhcp-authoritative", "--dhcp-leasefile="+lab.dir+"/dnsmasq.leases", "--dhcp-range=203.0.113.77,203.0.113.77,255.255.255.0,120", "--log-dhcp") // the wire has another network now
+	lab.until("another lease", 10*time.Second, func() bool { return lab.lease()["address"] == "203.0.113.77/24" })
+	want(t, "addresses", lab.addresses(), []string{"203.0.113.77/24"})
+	want(t, "routes", lab.routes(), []string{"default 203.0.113.1 109 1026 203.0.113.77", "203.0.113.0/24 <nil> kernel 1026 203.0.113.77"})
 	lab.inSync()
 	server.stop()
 	if !strings.Contains(server.log.String(), "DHCPNAK") {
@@ -360,8 +364,8 @@ func TestOwnLeaseIsRefusedAndHadAnew(t *testing.T) {
 func TestAddressThatAnotherHostHasIsDeclined(t *testing.T) {
 	lab := newClientLab(t)
 	other := testhost.NewNetNS(t)
-	lab.server.IP("link add br type bridge", "link add o0 type veth peer name o1 netns "+other.Path(), "link set o0 master br", "link set o0 up", "link set br up",
-		"addr del 198.51.100.1/24 dev s0", "link set s0 master br", "link set br name s1", "link set s0 name p0", "link set s1 name s0", "addr add 198.51.100.1/24 dev s0")
+	lab.server.IP("link add name sw type bridge", "link add o0 type veth peer name o1 netns "+other.Path(), "link set o0 master sw", "link set o0 up", "link set sw up",
+		"addr del 198.51.100.1/24 dev s0", "link set s0 master sw", "link set s0 down", "link set s0 name p0", "link set p0 up", "link set sw down", "link set sw name s0", "link set s0 up", "addr add 198.51.100.1/24 dev s0")
 	other.IP("link set o1 up", "addr add 198.51.100.50/24 dev o1", "addr add 198.51.100.51/24 dev o1")
 	server := lab.dhcpd(60, 20, 40, "198.51.100.50 198.51.100.52", "")
 	lab.start()
@@ -384,6 +388,7 @@ func TestOwnLeaseIsAskedForAgain(t *testing.T) {
 	server := lab.dhcpd(60, 30, 45, "198.51.100.50 198.51.100.90", "")
 	lab.start()
 	first := lab.bound(10 * time.Second)
+	time.Sleep(time.Second) // instants are told to the second
 	lab.stop()
 	want(t, "without the daemon", lab.addresses(), []string{first["address"].(string)})
 
@@ -427,7 +432,7 @@ func TestLinkOfOwnLeaseGoesAndComes(t *testing.T) {
 	lab.start()
 	first := lab.bound(10 * time.Second)
 	lab.server.IP("link set s0 down")
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(time.Second)
 	want(t, "without a link", lab.lease()["state"], "bound")
 	lab.server.IP("link set s0 up")
 	lab.until("answer", 10*time.Second, func() bool {
