@@ -3,6 +3,7 @@ package rpcserver
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -55,6 +56,10 @@ func TestLanesTakeNothingOfEachOther(t *testing.T) {
 	}
 	if got := c.call(t, request("vol.list_disks", "")); !strings.Contains(got, `"result":"xxx`) {
 		t.Errorf("a stream in the other lane: %.200s", got)
+	}
+	fmt.Fprint(c, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+	if res, _, err := c.answer(t); err != nil || res.StatusCode != http.StatusOK {
+		t.Errorf("metrics while one lane is full: %v, %v", res, err)
 	}
 	close(release)
 	for _, c := range stuck {

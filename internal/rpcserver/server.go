@@ -116,7 +116,7 @@ type Server struct {
 	methods  []acl.Method // the table, as acl sees it
 	inline   []bool       // by the method's place in the table: own answers it
 	lanes    []int        // by the method's place in the table: the lane that it goes
-	laned    bool         // there is more than one
+	laneN    int          // how many lanes there are
 	prompt   bool         // the backend is Prompt
 	alias    Alias
 
@@ -170,7 +170,7 @@ func New(o Options) (*Server, error) {
 	if s.lanes, err = lanesOf(o.Backend); err != nil {
 		return nil, err
 	}
-	s.laned = slices.Max(s.lanes) > 0
+	s.laneN = slices.Max(s.lanes) + 1
 	_, s.prompt = o.Backend.(Prompt)
 	s.alias = o.Alias
 	s.SetPolicy(cmp.Or(o.Policy, acl.Default(o.DaemonUID)))

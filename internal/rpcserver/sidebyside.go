@@ -18,7 +18,7 @@ const noLane = -1
 
 // split finds the lane of each call of a batch. It returns nil where they all go the same.
 func (x *exchange) split() []batched {
-	if !x.s.laned {
+	if x.s.laneN < 2 {
 		return nil
 	}
 	var members []batched
