@@ -17,11 +17,19 @@ type MD struct {
 	Component        int64  // what the array takes of each member
 	Bitmap           bool   // it has an internal write-intent bitmap
 	Number           uint32 // of this member in the array's books
+	Slot             uint32 // its place in the array, where it is Placed
+	Placed           bool   // false: a spare, a journal, or faulty
 }
 
+// The states of a member in a superblock of version 0.90, as bits.
+const (
+	mdDiskFaulty = 1 << 0
+	mdDiskActive = 1 << 1
+)
+
 // parseMD0 reads version 0.90, of 1024 words: time of creation 6, level 7, size in KiB 8, members 10,
-// time of change 32, events 39 and 40, layout 64, chunk 65, this member's number 992. A bitmap is bit 8
-// of the state, word 33.
+// time of change 32, events 39 and 40, layout 64, chunk 65, this member's number 992, its place 995
+// and its state 996. A bitmap is bit 8 of the array's state, word 33.
 func parseMD0(b []byte, order binary.ByteOrder) *MD {
 	if len(b) < 4096 {
 		return nil
@@ -42,6 +50,8 @@ func parseMD0(b []byte, order binary.ByteOrder) *MD {
 		Component: int64(word(8)) << 10,
 		Bitmap:    word(33)>>8&1 == 1,
 		Number:    word(992),
+		Slot:      word(995),
+		Placed:    word(996)&(mdDiskFaulty|mdDiskActive) == mdDiskActive,
 	}
 }
 
@@ -61,6 +71,18 @@ func parseMD1(b []byte) *MD {
 		Component: scaled(le.Uint64(b[80:]), 512),
 		Bitmap:    le.Uint32(b[8:])&1 == 1,
 		Number:    le.Uint32(b[160:]),
+	}
+}
+
+// place reads from the roles behind a superblock of version 1 where in the array the member is. Those from
+// 0xff00 upwards are no places: 0xffff a spare, 0xfffe faulty, 0xfffd a journal.
+func (m *MD) place(roles []byte) {
+	const noPlace = 0xff00
+	if int64(len(roles)) < 2*(int64(m.Number)+1) {
+		return
+	}
+	if role := le.Uint16(roles[2*m.Number:]); role < noPlace {
+		m.Slot, m.Placed = uint32(role), true
 	}
 }
 

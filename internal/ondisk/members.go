@@ -66,11 +66,17 @@ func (d *device) probeMD1(offset int64, version string) *Signature {
 		return nil
 	}
 	roles := int64(le.Uint32(b[220:]))
-	if roles > 4096 || !checkMD1(d.at(offset, 256+2*roles)) {
+	if roles > 4096 {
 		return nil
 	}
+	whole := d.at(offset, 256+2*roles)
+	if !checkMD1(whole) {
+		return nil
+	}
+	says := parseMD1(whole)
+	says.place(whole[256:])
 	return &Signature{Version: version, UUID: uuid(b[16:]), UUIDSub: uuid(b[168:]), Label: text(b[32:64]),
-		MagicOffset: offset, Magic: clone(b[:4]), MD: parseMD1(b)}
+		MagicOffset: offset, Magic: clone(b[:4]), MD: says}
 }
 
 // checkMD1 sums up words, the checksum's own as zero and an odd half word at the end, and folds the sum.

@@ -116,6 +116,7 @@ func (d *devices) array(name string, holders func() (*holders, error)) (*registr
 	facts.takeNewest()
 	row := facts.row(d.links())
 	row.Link = registry.NonZero(d.arrayLink(a))
+	row.Managed = d.v.managesArray(row.UUID.Or(""))
 	if format, ok := strings.CutPrefix(a.Metadata, "external:"); ok {
 		d.fillExternal(row, format)
 	}

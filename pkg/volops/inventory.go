@@ -81,7 +81,6 @@ func (i *inventory) take(ctx context.Context) (*registry.VolInventoryResult, err
 	r := &registry.VolInventoryResult{
 		TakenAt: time.Now().UTC(), Disks: []registry.InventoryDisk{}, Arrays: []registry.MdArray{},
 		Btrfs: []registry.InventoryBtrfs{}, Swaps: []registry.SwapArea{},
-		RegisteredArrays: []registry.RegisteredArray{},
 	}
 	if err := i.readDisks(ctx); err != nil {
 		return nil, err
@@ -116,7 +115,8 @@ func (i *inventory) take(ctx context.Context) (*registry.VolInventoryResult, err
 		return nil, err
 	}
 	r.RegisteredMounts = i.v.registeredMounts(table, i.devices)
-	r.Health = append(i.problems(r), i.v.recordedProblems(r.RegisteredMounts)...)
+	r.RegisteredArrays = i.v.registeredArrays(r.Arrays)
+	r.Health = append(i.problems(r), i.v.recordedProblems(r.RegisteredMounts, r.RegisteredArrays)...)
 	r.Status = overall(r.Health)
 	return r, ctx.Err()
 }

@@ -28,12 +28,12 @@ type restorer struct {
 	ended  chan struct{}
 
 	mu      sync.Mutex
-	reasons map[string]string // why a registered mount is not there, by target
+	reasons map[string]string // why a registered mount is not there, by target, or an array, by arrayObject
 }
 
 // Start brings the host to what is registered, in the background: a table that was cut off in the midst of a
-// change is mended, writes that a crash cut off are brought to an end, and what is registered is mounted. A
-// mount whose disk is missing is made when the disk appears, until Close. It is called at most once.
+// change is mended, writes that a crash cut off are brought to an end, arrays that are registered are assembled
+// and mounts made. What lacks its disk is tried again when one appears, until Close. It is called at most once.
 func (v *Vol) Start() {
 	if v.mountSpecs == nil {
 		return
@@ -60,10 +60,7 @@ func (r *restorer) run(ctx context.Context) {
 	v.mendTables(ctx)
 	v.settleMounts()
 	v.pruneMounts()
-	if v.mayMount() != nil {
-		return
-	}
-	for r.mountMissing(ctx) && err == nil {
+	for r.bringBack(ctx) && err == nil {
 		select {
 		case <-ctx.Done():
 			return
@@ -73,9 +70,19 @@ func (r *restorer) run(ctx context.Context) {
 			}
 		}
 	}
-	if ctx.Err() == nil && err == nil {
+	if ctx.Err() == nil && err == nil && v.mayMount() == nil {
 		_ = v.state.Restored("vol") // what the journal does not take is told by state's own problems
 	}
+}
+
+// bringBack tries what is registered and not there, arrays before what may be mounted from them, and tells
+// whether something still lacks.
+func (r *restorer) bringBack(ctx context.Context) (lacking bool) {
+	lacking = r.assembleMissing(ctx)
+	if r.v.mayMount() == nil {
+		lacking = r.mountMissing(ctx) || lacking
+	}
+	return lacking
 }
 
 // settleMounts ends the writes of mounts that were cut off. In this boot the kernel tells how they ended; in
@@ -254,7 +261,7 @@ func (v *Vol) registeredMounts(table *mount.Table, d *devices) []registry.Regist
 
 // recordedProblems are those that the state folder knows of: writes that were cut off, registered mounts that
 // are not there, files that could not be read.
-func (v *Vol) recordedProblems(mounts []registry.RegisteredMount) []registry.VolProblem {
+func (v *Vol) recordedProblems(mounts []registry.RegisteredMount, arrays []registry.RegisteredArray) []registry.VolProblem {
 	p := problemList{}
 	if v.state == nil {
 		return nil
@@ -269,6 +276,11 @@ func (v *Vol) recordedProblems(mounts []registry.RegisteredMount) []registry.Vol
 	for _, m := range mounts {
 		if !m.Exists {
 			p.add(failed, "mount_missing", "mount", m.Target, "what is registered at %s is not mounted", m.Target)
+		}
+	}
+	for _, a := range arrays {
+		if !a.Exists {
+			p.add(failed, "array_missing", "array", a.Name, "the registered array %s (%s) does not run%s", a.Name, a.UUID, missingArrayCause[a.Reason.Or("")])
 		}
 	}
 	for _, problem := range v.state.Problems() {

@@ -35,7 +35,7 @@ func (v *Vol) Unavailable() []registry.UnavailableMethod {
 			list = append(list, withoutGround(method, "/proc/self/mountinfo"))
 		}
 	}
-	return list
+	return append(list, v.unavailableArrays()...)
 }
 
 // unbuilt lists the methods that Vol only inherits from registry.NotBuiltVol.

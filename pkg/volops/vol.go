@@ -48,6 +48,7 @@ type Vol struct {
 	run      runner
 
 	mountSpecs   *state.Registry[mountSpec] // the registry of mounts, by target; nil without state
+	arraySpecs   *state.Registry[arraySpec] // that of arrays, by name; likewise
 	allowPrivate bool
 	restorer     *restorer // nil until Start
 }
@@ -66,6 +67,7 @@ func New(o Options) (*Vol, error) {
 	v.mounts = mount.NewCache(v.mountinfo())
 	if o.State != nil {
 		v.mountSpecs = state.Register[mountSpec](o.State, "mounts")
+		v.arraySpecs = state.Register[arraySpec](o.State, "arrays")
 	}
 	return v, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -15,9 +16,9 @@ import (
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// devicesOf resolves, pins and takes turns on the devices of a write, and reads what they are. expect may be
-// shorter than names. The caller closes what comes back.
-func (v *Vol) devicesOf(ctx context.Context, param string, names []string, expect []registry.DeviceExpectation) (_ *held, err error) {
+// devicesOf resolves, pins and takes turns on the devices of a write and on what else it is about, and reads
+// what they are. expect may be shorter than names. The caller closes what comes back.
+func (v *Vol) devicesOf(ctx context.Context, param string, names []string, expect []registry.DeviceExpectation, also ...state.Object) (_ *held, err error) {
 	if v.state == nil {
 		return nil, errors.New("write to a device: there is no state folder to record it in")
 	}
@@ -43,7 +44,7 @@ func (v *Vol) devicesOf(ctx context.Context, param string, names []string, expec
 			}
 		}
 	}
-	if h.unlock, err = v.takeTurn(ctx, h.targets); err != nil {
+	if h.unlock, err = v.takeTurn(ctx, h.targets, also...); err != nil {
 		return nil, err
 	}
 	for i, t := range h.targets {
@@ -74,11 +75,11 @@ func (h *held) close() {
 	}
 }
 
-// takeTurn waits until no other call writes to the disks. Where as many calls wait as may hang on one device,
-// it is busy.
-func (v *Vol) takeTurn(ctx context.Context, targets []*target) (unlock func(), err error) {
+// takeTurn waits until no other call writes to the disks, nor to what else is named. Where as many calls wait as
+// may hang on one device, it is busy.
+func (v *Vol) takeTurn(ctx context.Context, targets []*target, also ...state.Object) (unlock func(), err error) {
 	most := hang.DefaultLimits().PerKey
-	var objects []state.Object
+	objects := slices.Clone(also)
 	var leave []func()
 	gone := func() {
 		for _, f := range leave {
@@ -153,6 +154,11 @@ type journalledDevice struct {
 // begin records that a write to the devices is about to begin. From here on it runs to its end whatever
 // becomes of the caller.
 func (v *Vol) begin(ctx context.Context, method string, targets []*target, uuid string) (*state.Write, error) {
+	return v.beginOn(ctx, method, targets[0].path(), targets, uuid)
+}
+
+// beginOn is begin for a write that is about something else than the first of the devices.
+func (v *Vol) beginOn(ctx context.Context, method, subject string, targets []*target, uuid string) (*state.Write, error) {
 	detail := deviceDetail{UUID: uuid}
 	for _, t := range targets {
 		j := journalledDevice{Path: t.path(), Disk: nodePath(t.whole), Sequence: t.disk.Sequence.Value, Serial: t.disk.Serial, WWN: t.disk.WWN, SizeBytes: t.size, Sector: t.sector}
@@ -165,7 +171,7 @@ func (v *Vol) begin(ctx context.Context, method string, targets []*target, uuid 
 	if err != nil {
 		return nil, err
 	}
-	return v.state.Begin(ctx, state.Intent{Method: method, Class: state.Report, Subject: targets[0].path(), Detail: raw})
+	return v.state.Begin(ctx, state.Intent{Method: method, Class: state.Report, Subject: subject, Detail: raw})
 }
 
 // notApplied says that a write failed before the host was touched.
