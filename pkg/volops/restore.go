@@ -119,6 +119,7 @@ func (v *Vol) isMounted(target string) bool {
 // mountMissing mounts what is registered and not there, and tells whether something still lacks. In the boot
 // in which it was mounted already somebody has unmounted it, and it stays so.
 func (r *restorer) mountMissing(ctx context.Context) (lacking bool) {
+	defer r.v.finishSubvolumes(ctx)
 	for target, spec := range r.v.mountSpecs.All() {
 		if ctx.Err() != nil {
 			return false

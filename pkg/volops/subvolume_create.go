@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,7 +34,7 @@ func (v *Vol) CreateSubvolume(ctx context.Context, p *registry.VolCreateSubvolum
 	}
 	created := s == nil
 	if created {
-		s, err = at.create(ctx, p)
+		s, err = at.create(ctx, v, p)
 	} else {
 		err = at.compare(ctx, s, p)
 	}
@@ -59,8 +60,34 @@ func mode(p *registry.VolCreateSubvolumeParams) uint32 {
 	return uint32(bits)
 }
 
-// create makes the subvolume and gives it what was asked for. On a failure nothing is left.
-func (p *place) create(ctx context.Context, want *registry.VolCreateSubvolumeParams) (*subvolume, error) {
+// create makes the subvolume and gives it what was asked for. On a failure nothing is left. Making it is one
+// step of the kernel, which a crash cannot cut in two; where there is more to do it is recorded, so that the
+// next start finishes it.
+func (p *place) create(ctx context.Context, v *Vol, want *registry.VolCreateSubvolumeParams) (*subvolume, error) {
+	var w *state.Write
+	if takesSteps(want) {
+		var err error
+		intent := state.Intent{Method: "vol.create_subvolume", Class: state.Report, Subject: p.path, Detail: want.AppendJSON(nil)}
+		if w, err = v.state.Begin(ctx, intent); err != nil {
+			return nil, notApplied(err)
+		}
+	}
+	s, err := p.createIn(ctx, want)
+	if w == nil {
+		return s, err
+	}
+	if err != nil {
+		return s, errors.Join(err, w.Undone(err))
+	}
+	return s, w.Done()
+}
+
+// takesSteps tells whether a subvolume is to be given more than the kernel gives it at once.
+func takesSteps(p *registry.VolCreateSubvolumeParams) bool {
+	return p.NoCow.Or(false) || p.Uid.Or(0) != 0 || p.Gid.Or(0) != 0 || p.Mode.IsSet() || p.MaxReferencedBytes.IsSet()
+}
+
+func (p *place) createIn(ctx context.Context, want *registry.VolCreateSubvolumeParams) (*subvolume, error) {
 	if err := p.fs.CreateSubvolume(ctx, p.folder, p.name); err != nil {
 		return nil, p.failed(err)
 	}
@@ -74,12 +101,57 @@ func (p *place) create(ctx context.Context, want *registry.VolCreateSubvolumePar
 		s.root.Close()
 		return nil, errors.Join(appliedAs(err, registry.AppliedNo), undo)
 	}
+	fault.Point("subvolume configured")
 	if want.Durable.Or(true) {
 		if err := p.fs.Commit(ctx); err != nil {
-			return s, appliedAs(err, registry.AppliedYes)
+			s.root.Close()
+			return nil, appliedAs(err, registry.AppliedYes)
 		}
 	}
 	return s, nil
+}
+
+// finishSubvolumes finishes those that a crash cut off, as far as their filesystems are mounted. The others stay
+// among what vol.inventory tells of.
+func (v *Vol) finishSubvolumes(ctx context.Context) {
+	for _, u := range v.state.Interrupted() {
+		if u.Method == "vol.create_subvolume" && ctx.Err() == nil && v.finishSubvolume(ctx, u) == nil {
+			_ = v.state.Forget(u.ID) // what the journal does not take is told by state's own problems
+		}
+	}
+}
+
+// finishSubvolume gives a subvolume what a crash kept it from getting. Where there is none, or one that was
+// there before, nothing was made, and there is nothing to do.
+func (v *Vol) finishSubvolume(ctx context.Context, u state.Unfinished) error {
+	row, _ := registry.Lookup("vol.create_subvolume")
+	decoded, err := row.Decode(u.Detail)
+	if err != nil {
+		return err
+	}
+	want := decoded.(*registry.VolCreateSubvolumeParams)
+	at, err := v.placeAt(ctx, want.Path, "path")
+	if err != nil {
+		return err // its filesystem is not mounted yet: the next start tries again
+	}
+	defer at.close()
+	release, err := v.state.Lock(ctx, at.object())
+	if err != nil {
+		return err
+	}
+	defer release()
+	s, err := at.open(ctx)
+	if err != nil || s == nil {
+		return err
+	}
+	defer s.root.Close()
+	if s.OTime.Before(u.At.Add(-time.Second)) {
+		return nil
+	}
+	if err := at.configure(ctx, s, want); err != nil {
+		return err
+	}
+	return at.fs.Commit(ctx)
 }
 
 // failed says why nothing was made.
