@@ -10,8 +10,8 @@ import (
 	"github.com/geomind/my_os_server/internal/rtnl"
 )
 
-// heldOf is a kernel that has these links and routes.
-func heldOf(links []*heldLink, routes ...heldRoute) *held {
+// kernelWith is a kernel that has these links and routes.
+func kernelWith(links []*heldLink, routes ...heldRoute) *held {
 	h := newHeld()
 	for i, l := range links {
 		if l.Index == 0 {
@@ -107,7 +107,7 @@ func TestPlans(t *testing.T) {
 		"half a connection":          {pair, append(bridges[:2:2], end("c-b", 9, 8, 2)), nil, "missing\n> delete c-b\n> add veth pair c-a, c-b\n> set alias of c-a to my_os_server:connection\n> add port c-a to br0\n> set c-a up\n> set alias of c-b to my_os_server:connection\n> add port c-b to br1\n> set c-b up"},
 		"a connection wrongly ended": {pair, append(bridges[:2:2], end("c-a", 8, 9, 2), end("c-b", 9, 8, 2)), nil, "c-a.bridge br1 for br0\n> add port c-a to br0"},
 	} {
-		h := heldOf(c.held, c.have...)
+		h := kernelWith(c.held, c.have...)
 		want(t, name, told(c.spec.plan(h)), c.want)
 	}
 }
@@ -127,7 +127,7 @@ func TestRemovalsTakeOnlyWhatIsOurs(t *testing.T) {
 		{heldLink{Name: "br0", Kind: kindBridge, MAC: bridge.MAC}, true, "> delete br0"},
 		{heldLink{Name: "br0", Kind: kindBridge, MAC: "02:00:00:00:00:02"}, true, ""},
 	} {
-		h := heldOf([]*heldLink{&c.link})
+		h := kernelWith([]*heldLink{&c.link})
 		h.unmarked = c.unmarked
 		want(t, c.link.Alias, told(bridge.removal(h)), c.want)
 	}

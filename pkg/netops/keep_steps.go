@@ -66,7 +66,10 @@ func (s addBridge) take(ctx context.Context, t *taker) error {
 	err := t.conn.AddBridge(ctx, rtnl.NewBridge{
 		Name: s.Name, MAC: macBytes(s.MAC), MTU: mtu, STP: s.STP, VLANFiltering: s.VLANFiltering,
 	})
-	if err != nil || !s.VLANFiltering {
+	switch {
+	case s.VLANFiltering && errors.Is(err, syscall.EOPNOTSUPP):
+		return noVLANs(nil)
+	case err != nil || !s.VLANFiltering:
 		return err
 	}
 	return t.filters(ctx, s.Name)
@@ -74,7 +77,7 @@ func (s addBridge) take(ctx context.Context, t *taker) error {
 
 const maxMTU = 65535
 
-// filters checks that a bridge filters by VLAN: a kernel that was built without passes over the option.
+// filters checks that a bridge filters by VLAN: kernels that were built without refuse the option or pass over it.
 func (t *taker) filters(ctx context.Context, name string) error {
 	l, err := t.conn.LinkByName(ctx, name)
 	if err != nil {
@@ -181,7 +184,11 @@ func (s setVLANFiltering) String() string {
 }
 
 func (s setVLANFiltering) take(ctx context.Context, t *taker) error {
-	if err := t.change(ctx, s.Name, rtnl.LinkChange{VLANFiltering: &s.On}); err != nil || !s.On {
+	err := t.change(ctx, s.Name, rtnl.LinkChange{VLANFiltering: &s.On})
+	switch {
+	case s.On && errors.Is(err, syscall.EOPNOTSUPP):
+		return noVLANs(nil)
+	case err != nil || !s.On:
 		return err
 	}
 	return t.filters(ctx, s.Name)

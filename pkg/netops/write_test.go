@@ -387,3 +387,28 @@ func TestWritesWithoutGround(t *testing.T) {
 		t.Error("something is registered")
 	}
 }
+
+// TestVLANsAreMadeOrUnsupported: a kernel without VLAN filtering passes over the option in silence, and the
+// answer must not.
+func TestVLANsAreMadeOrUnsupported(t *testing.T) {
+	m := newMaker(t)
+	m.IP("link add probe type bridge", "link add v0 type veth peer v1")
+	_, _ = m.TryIP("link set probe type bridge vlan_filtering 1")
+	data := m.links()["probe"]["linkinfo"].(object)["info_data"].(object)
+	m.IP("link del probe")
+	m.call("net.bridge.add", object{"name": "br0"})
+	if data["vlan_filtering"] == 1.0 {
+		want(t, "filters", m.call("net.bridge.add", object{"name": "br1", "vlan_filtering": true})["created"], true)
+		want(t, "vlans", m.call("net.bridge.add_port", object{"bridge": "br0", "interface": "v0", "pvid": 5})["created"], true)
+		return
+	}
+	before := m.picture()
+	refuses[*registry.UnsupportedError](m, "net.bridge.add", object{"name": "br1", "vlan_filtering": true}, "VLAN filtering")
+	refuses[*registry.UnsupportedError](m, "net.bridge.add_port", object{"bridge": "br0", "interface": "v0", "pvid": 5}, "VLAN filtering")
+	refuses[*registry.UnsupportedError](m, "net.vm.create_tap", object{"vm_id": "v", "bridge": "br0", "vlans": []string{"10"}}, "VLAN filtering")
+	want(t, "afterwards", m.picture(), before)
+	m.inSync()
+	if len(m.store.Pending()) > 0 || m.net.kept.taps.Len()+m.net.kept.ports.Len() > 0 || m.net.kept.bridges.Len() != 1 {
+		t.Error("something is registered")
+	}
+}
