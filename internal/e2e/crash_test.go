@@ -32,6 +32,7 @@ type node struct {
 	*testhost.NetNS
 	t      *testing.T
 	folder string
+	args   []string // further ones of the daemon
 }
 
 // life is one of these daemons.
@@ -50,7 +51,8 @@ func (n *node) start(moment int) *life {
 		n.t.Fatal(err)
 	}
 	l := &life{node: n, ended: make(chan struct{})}
-	l.cmd = exec.Command(binary, "--socket", n.folder+"/rpc.sock", "--state-dir", n.folder+"/state", "--no-hero-socket", "--node-name", nodeName)
+	args := append([]string{"--socket", n.folder + "/rpc.sock", "--state-dir", n.folder + "/state", "--no-hero-socket", "--node-name", nodeName}, n.args...)
+	l.cmd = exec.Command(binary, args...)
 	l.cmd.Env = append(os.Environ(), fmt.Sprint("MY_OS_SERVER_FAULT_AT=", moment))
 	l.cmd.Stderr = &l.log
 	n.Do(func() { err = l.cmd.Start() })
