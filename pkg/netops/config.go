@@ -3,6 +3,7 @@ package netops
 import (
 	"cmp"
 	"context"
+	"os"
 	"slices"
 
 	"github.com/geomind/my_os_server/internal/netconf"
@@ -16,6 +17,7 @@ type hostConfig struct {
 	running  []netconf.Process
 	hostname *netconf.Fact
 	files    []netconf.File
+	own      *leasing // what the daemon's own configuration says
 }
 
 func readConfig(r *netconf.Reader) hostConfig {
@@ -41,6 +43,7 @@ func (n *Net) Config(ctx context.Context, _ *registry.NetConfigParams) (*registr
 	if err != nil {
 		return nil, err
 	}
+	h.own = n.leasing
 	result := &registry.NetConfigResult{
 		CommandLine: commandLine(h.config.CommandLine),
 		Interfaces:  h.interfaces(links),
@@ -90,6 +93,10 @@ func (h *hostConfig) row(l *netconf.Link) registry.InterfaceConfig {
 		owner = h.owners.Of(l.Index, l.Name)
 	}
 	s, facts := h.config.Resolve(l, owner)
+	if own := h.own.configured(l.Name); own != nil && (owner.Manager == "" || owner.Manager == netconf.Kernel) {
+		owner = netconf.Owner{Manager: ownManager}
+		own.methods(&s)
+	}
 	return registry.InterfaceConfig{
 		Interface:     l.Name,
 		Exists:        l.Index != 0,
@@ -142,6 +149,10 @@ func (h *hostConfig) managers(rows []registry.InterfaceConfig) []registry.Config
 		if m := at(p.Name); !m.Running {
 			m.Running, m.Pid = true, registry.Some(int64(p.PID))
 		}
+	}
+	if len(h.own.list) > 0 {
+		m := at(ownManager)
+		m.Running, m.Pid = true, registry.Some(int64(os.Getpid()))
 	}
 	for i := range rows {
 		if name := rows[i].Manager; name != noManager && name != netconf.Kernel {

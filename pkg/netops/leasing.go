@@ -67,11 +67,32 @@ func newLeasing(n *Net) *leasing {
 
 // ofName is the interface with a name that asks for leases; nil: none.
 func (l *leasing) ofName(name string) *leaser {
-	i := slices.IndexFunc(l.list, func(r *leaser) bool { return r.Name == name && r.DHCP4 })
+	if r := l.configured(name); r != nil && r.DHCP4 {
+		return r
+	}
+	return nil
+}
+
+// configured is the interface with a name that the configuration gives to the daemon; nil: none.
+func (l *leasing) configured(name string) *leaser {
+	i := slices.IndexFunc(l.list, func(r *leaser) bool { return r.Name == name })
 	if i < 0 {
 		return nil
 	}
 	return l.list[i]
+}
+
+// methods are the interface's, in the words of net.config.
+func (r *leaser) methods(s *netconf.Settings) {
+	if r.DHCP4 {
+		s.Method4 = "dhcp"
+	}
+	switch r.IPv6 {
+	case "slaac":
+		s.Method6 = "slaac"
+	case "none":
+		s.Method6 = "disabled"
+	}
 }
 
 // start begins to look after the interfaces. What was leased to others, which the configuration no longer
@@ -326,13 +347,21 @@ func (r *leaser) bind(ctx context.Context, l *dhcp.Lease) error {
 	return errors.Join(r.net.complete(ctx, want), r.net.writeResolvConf())
 }
 
-// complete takes what steps remain: the kernel may have taken away more than it was told to.
+// complete takes what steps remain, since the kernel may have taken away more than it was told to, and forgets
+// what earlier leases gave: who gives that to the interface from now on means it.
 func (n *Net) complete(ctx context.Context, s leaseSpec) error {
 	h, err := n.look(ctx, s.needs())
 	if err != nil {
 		return err
 	}
-	return n.mend(ctx, finding{spec: s, plan: s.plan(h)})
+	if err := n.mend(ctx, finding{spec: s, plan: s.plan(h)}); err != nil {
+		return err
+	}
+	if len(s.Former)+len(s.FormerRoutes) == 0 {
+		return nil
+	}
+	s.Former, s.FormerRoutes = nil, nil
+	return n.state.Set(n.kept.leases.Put(s.Interface, s))
 }
 
 // unbind takes from the interface what its lease gave.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func newClientLab(t *testing.T) *clientLab {
 		t.Fatal(err)
 	}
 	lab.server.IP(fmt.Sprintf("link add s0 type veth peer name eth0 netns %s", lab.node.Path()), "addr add 198.51.100.1/24 dev s0", "link set s0 up")
-	lab.options = Options{Interfaces: []Interface{{Name: "lo"}, {Name: "eth0", DHCP4: true}}, EtcResolvConf: true}
+	lab.options = Options{Interfaces: []Interface{{Name: "lo"}, {Name: "eth0", DHCP4: true, IPv6: "none"}}, EtcResolvConf: true}
 	t.Cleanup(lab.stop)
 	return lab
 }
@@ -97,8 +98,26 @@ func (lab *clientLab) stop() {
 // process is a server that runs.
 type process struct {
 	cmd  *exec.Cmd
-	log  *strings.Builder
+	log  *saidLog
 	done bool
+}
+
+// saidLog is what a process says, to be read while it runs.
+type saidLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (s *saidLog) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *saidLog) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 func (p *process) stop() {
@@ -112,7 +131,7 @@ func (p *process) stop() {
 
 func (lab *clientLab) run(ns *testhost.NetNS, name string, args ...string) *process {
 	lab.t.Helper()
-	p := &process{cmd: exec.Command(name, args...), log: &strings.Builder{}}
+	p := &process{cmd: exec.Command(name, args...), log: &saidLog{}}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	var err error
 	ns.Do(func() { err = p.cmd.Start() })
@@ -212,6 +231,12 @@ func TestOwnLeaseIsHadRenewedAndLost(t *testing.T) {
 	wantMembers(t, "lease", lease, object{"address": "198.51.100.50/24", "server": "198.51.100.1", "dns": []any{lab.dns}, "domain": lab.domain, "mtu": 1400.0, "lease_s": 8.0})
 	row := objects(mustCall(t, lab.net, "net.lease", object{"interface": "eth0"})["interfaces"])[0]
 	wantMembers(t, "row", row, object{"manager": "my_os_server", "managed": true, "manager_pid": float64(os.Getpid())})
+	config := mustCall(t, lab.net, "net.config", object{})
+	wantMembers(t, "config", find(t, config["interfaces"], "interface", "eth0"), object{"manager": "my_os_server", "ipv4_method": "dhcp", "ipv6_method": "disabled"})
+	wantMembers(t, "manager", find(t, config["managers"], "name", "my_os_server"), object{"running": true, "pid": float64(os.Getpid()), "interfaces": []any{"eth0", "lo"}})
+	if text := string(lab.node.Run("ip", "-6", "addr", "show", "dev", "eth0")); text != "" {
+		t.Errorf("IPv6: %s", text)
+	}
 	want(t, "addresses", lab.addresses(), []string{"198.51.100.50/24"})
 	want(t, "routes", lab.routes(), []string{ // those of option 121 alone: no router of option 3
 		"default 198.51.100.3 109 1026 198.51.100.50",
@@ -316,6 +341,24 @@ func TestRestartOfOwnLease(t *testing.T) {
 	if _, err := call(t, lab.net, "net.lease.restart", object{"interface": "lo"}); err == nil || !strings.Contains(err.Error(), "nobody asks for leases") {
 		t.Errorf("restart of what asks for none: %v", err)
 	}
+}
+
+// TestNewAddressWherePromotionCannotBeSet: what the kernel takes along with the old address is made again.
+func TestNewAddressWherePromotionCannotBeSet(t *testing.T) {
+	lab := newClientLab(t)
+	if err := os.Remove(lab.root + "/proc"); err != nil {
+		t.Fatal(err)
+	}
+	lab.options.Interfaces[1].IPv6 = ""
+	server := lab.dhcpd(30, 12, 20, "198.51.100.50", "")
+	lab.start()
+	lab.bound(10 * time.Second)
+	server.stop()
+	lab.dhcpd(30, 12, 20, "198.51.100.77", "")
+	mustCall(t, lab.net, "net.lease.restart", object{"interface": "eth0"})
+	want(t, "addresses", lab.addresses(), []string{"198.51.100.77/24"})
+	want(t, "routes", lab.routes(), []string{"default 198.51.100.1 109 1026 198.51.100.77", "198.51.100.0/24 <nil> kernel 1026 198.51.100.77"})
+	lab.inSync()
 }
 
 // watchAddresses has ip(8) listen for changes of eth0's addresses until the result is called.
