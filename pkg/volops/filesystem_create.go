@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -292,11 +293,24 @@ func (w *formatting) wipe(t *target, f *os.File) error {
 		return nil
 	}
 	for _, p := range t.disk.Partitions {
-		if err := blk.RemovePartition(f, p.Index); err != nil && !errors.Is(err, unix.ENXIO) {
+		if err := forget(f, p.Index); err != nil {
 			return err
 		}
 	}
 	return w.wipeTable(t, f)
+}
+
+// forget has the kernel forget a partition. Whoever only looks at it at this moment is waited for.
+func forget(f *os.File, number int) error {
+	for end := time.Now().Add(settleTime); ; time.Sleep(settleStep) {
+		err := blk.RemovePartition(f, number)
+		if errors.Is(err, unix.ENXIO) {
+			return nil
+		}
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // wipeTable overwrites a partition table: the headers of a GPT, and the mark of the first sector unless it

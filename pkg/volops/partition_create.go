@@ -338,7 +338,7 @@ func (m *partitionMaker) wholeFree(ctx context.Context) error {
 		return err
 	}
 	claimed, err = m.probePartition()
-	if err = errors.Join(err, blk.RemovePartition(m.file, number)); err != nil {
+	if err = errors.Join(err, forget(m.file, number)); err != nil {
 		return err
 	}
 	if claimed {
