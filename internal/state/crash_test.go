@@ -178,13 +178,14 @@ func TestDiskErrorsLoseNothingThatWasAcknowledged(t *testing.T) {
 		disk := newSimDisk()
 		s := newScript(t, rng, disk)
 		failing := rng.IntN(4)
-		disk.fail = func(op string) error {
-			if rng.IntN(12) == 0 && failing > 0 {
+		faults := rand.New(rand.NewPCG(rng.Uint64(), 2)) // of its own: the store folds beside this
+		disk.failBy(func(op string) error {
+			if faults.IntN(12) == 0 && failing > 0 {
 				errs++
-				return []error{errDisk, syscall.ENOSPC}[rng.IntN(2)]
+				return []error{errDisk, syscall.ENOSPC}[faults.IntN(2)]
 			}
 			return nil
-		}
+		})
 		want := contents{}
 		for n := 1; n <= 50; n++ {
 			key := fmt.Sprintf("k%d", rng.IntN(6))
@@ -198,7 +199,7 @@ func TestDiskErrorsLoseNothingThatWasAcknowledged(t *testing.T) {
 				t.Fatalf("in memory: got %v, want %v", got, want)
 			}
 		}
-		disk.fail = nil
+		disk.failBy(nil)
 		must(t, s.store.Set(s.regs["bridges"].Put("last", thing{"x", 0}))) // the disk is well again
 		want["bridges/last"] = 0
 		for _, keep := range []string{keepNone, keepAll, keepSome} {

@@ -39,6 +39,13 @@ type simOp struct {
 
 func newSimDisk() *simDisk { return &simDisk{names: map[string]*simFile{}, free: -1} }
 
+// failBy has every step from now on asked whether it fails.
+func (d *simDisk) failBy(fail func(op string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail = fail
+}
+
 func (d *simDisk) step(op simOp) error {
 	if d.fail != nil {
 		if err := d.fail(op.kind); err != nil {
