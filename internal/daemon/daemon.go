@@ -124,6 +124,7 @@ func (d *daemon) openState(path string) (*stateFolder, error) {
 	d.closers = append(d.closers, folder.Close)
 	if folder.why != nil {
 		d.log.Error().Err(folder.why).Msg("the state folder cannot be written: calls that write are refused")
+		return folder, nil
 	}
 	for _, p := range folder.store.Problems() {
 		line := d.log.Error().Str("cause", p.Cause)

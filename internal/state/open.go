@@ -43,6 +43,7 @@ func OpenReadOnly(path string, why error, o Options) *Store {
 	}
 	s := newStore(o)
 	s.readOnly = why
+	s.problem(Problem{Cause: fmt.Sprintf("%v: %v", ErrReadOnly, why)})
 	if err := s.load(false); err != nil {
 		s.problem(Problem{Cause: err.Error()})
 	}
