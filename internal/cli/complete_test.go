@@ -15,7 +15,7 @@ import (
 func TestCompletionInBash(t *testing.T) {
 	testhost.Root(t)
 	w := newWorld(t)
-	bin := w.binFolder(t)
+	bash := w.bash(t)
 	for _, c := range []struct{ typed, line string }{
 		{"net ro", "net routes "},
 		{"net routes a", "net routes add "},
@@ -37,7 +37,7 @@ func TestCompletionInBash(t *testing.T) {
 	} {
 		got := ""
 		for range 3 { // a machine that is too busy to answer in time completes nothing
-			if got = w.tab(t, bin, c.typed); got == c.line {
+			if got = tab(bash, c.typed); got == c.line {
 				break
 			}
 		}
@@ -47,25 +47,36 @@ func TestCompletionInBash(t *testing.T) {
 	}
 }
 
-// tab types a line into bash, then a TAB, and returns the line as it is then.
-func (w *world) tab(t *testing.T, bin, typed string) string {
+// bash is a bash with completion, in a terminal.
+func (w *world) bash(t *testing.T) *terminal {
 	t.Helper()
+	bin := w.binFolder(t)
 	cmd := exec.Command("bash", "--norc", "--noprofile", "-i")
 	cmd.Env = append(w.environment(bin), "PS1=READY> ", "HISTFILE=", "INPUTRC="+filepath.Join(bin, "none"))
 	term := inTerminal(t, cmd, 200)
 	term.expect("READY>")
 	term.send("bind 'set enable-bracketed-paste off'; bind 'set bell-style none'; bind 'set show-all-if-ambiguous off'; source <(" + Name + " completion bash); echo loa''ded\n")
-	term.expect("loaded")
+	term.expect("loaded\n")
 	// What readline has in its line is told by a key that prints it.
 	term.send(`show() { printf 'LINE<%s>ENDS\n' "$READLINE_LINE"; }; bind -x '"\C-g": show'; echo bou''nd` + "\n")
-	term.expect("bound")
-	term.send(Name + " " + typed + "\t\x07")
-	term.expect(">ENDS\n")
-	screen := term.screen()
-	_, line, _ := strings.Cut(screen[strings.LastIndex(screen, "LINE<"):], "LINE<")
-	line, _, _ = strings.Cut(line, ">ENDS")
+	term.expect("bound\n")
+	t.Cleanup(func() { leave(term) })
+	return term
+}
+
+// leave ends a shell.
+func leave(term *terminal) {
 	term.send("\x15exit\n")
 	term.wait()
+}
+
+// tab types a line into a shell, then a TAB, and returns the line as it is then.
+func tab(term *terminal, typed string) string {
+	term.forget()
+	term.send("\x15" + Name + " " + typed + "\t\x07")
+	term.expect(">ENDS\n")
+	_, line, _ := strings.Cut(term.screen(), "LINE<")
+	line, _, _ = strings.Cut(line, ">ENDS")
 	return strings.TrimPrefix(line, Name+" ")
 }
 
@@ -127,7 +138,7 @@ func TestCompletionInZsh(t *testing.T) {
 	testhost.Root(t)
 	testhost.Tool(t, "zsh", "zsh")
 	w := newWorld(t)
-	bin := w.binFolder(t)
+	zsh := w.zsh(t)
 	for _, c := range []struct{ typed, line string }{
 		{"net ro", "net routes "},
 		{"net routes --fam", "net routes --family"},
@@ -137,7 +148,7 @@ func TestCompletionInZsh(t *testing.T) {
 	} {
 		got := ""
 		for range 3 {
-			if got = w.tabInZsh(t, bin, c.typed); strings.TrimRight(got, " ") == strings.TrimRight(c.line, " ") {
+			if got = tab(zsh, c.typed); strings.TrimRight(got, " ") == strings.TrimRight(c.line, " ") {
 				break
 			}
 		}
@@ -147,21 +158,16 @@ func TestCompletionInZsh(t *testing.T) {
 	}
 }
 
-func (w *world) tabInZsh(t *testing.T, bin, typed string) string {
+// zsh is a zsh with completion, in a terminal.
+func (w *world) zsh(t *testing.T) *terminal {
 	t.Helper()
 	cmd := exec.Command("zsh", "-f", "-i")
-	cmd.Env = append(w.environment(bin), "ZDOTDIR="+w.home)
+	cmd.Env = append(w.environment(w.binFolder(t)), "ZDOTDIR="+w.home)
 	term := inTerminal(t, cmd, 200)
 	term.send("PS1='READY> '; unsetopt zle_bracketed_paste prompt_cr prompt_sp list_beep beep; autoload -Uz compinit; compinit -u -D; source <(" + Name + " completion zsh); echo loa''ded\n")
 	term.expect("loaded\n")
 	term.send(`show() { zle -I; print -r -- "LINE<$BUFFER>ENDS" }; zle -N show; bindkey '^G' show; echo bou''nd` + "\n")
 	term.expect("bound\n")
-	term.send(Name + " " + typed + "\t\x07")
-	term.expect(">ENDS\n")
-	screen := term.screen()
-	line := screen[strings.LastIndex(screen, "LINE<")+len("LINE<"):]
-	line, _, _ = strings.Cut(line, ">ENDS")
-	term.send("\x15exit\n")
-	term.wait()
-	return strings.TrimPrefix(line, Name+" ")
+	t.Cleanup(func() { leave(term) })
+	return term
 }

@@ -87,7 +87,7 @@ func runHere(t *testing.T, socket string, args ...string) (stdout, stderr string
 	}
 	defer null.Close()
 	getenv := func(name string) string {
-		return map[string]string{"MY_OS_SERVER_SOCKET": socket, "COLUMNS": "100"}[name]
+		return map[string]string{"COLUMNS": "100"}[name]
 	}
 	code = newSession(null, files[0], files[1], getenv).run(t.Context(), append([]string{"--socket", socket}, args...))
 	var texts [2]string

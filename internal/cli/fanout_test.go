@@ -87,7 +87,7 @@ func TestFanOut(t *testing.T) {
 	const n, dead, deadline = 50, 3, 3 * time.Second
 	home := manyServers(t, n, dead)
 	var out, errs bytes.Buffer
-	cmd := program(home, "--group", "lab", "--timeout", deadline.String(), "net", "routes", "-o", "json")
+	cmd := program(t, home, "--group", "lab", "--timeout", deadline.String(), "net", "routes", "-o", "json")
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	start := time.Now()
 	err := cmd.Run()
@@ -130,7 +130,7 @@ func TestFanOut(t *testing.T) {
 func TestFanOutIsOneTable(t *testing.T) {
 	home := manyServers(t, 5, 0)
 	var out, errs bytes.Buffer
-	cmd := program(home, "--nodes", "node04,node02,node04", "net", "routes")
+	cmd := program(t, home, "--nodes", "node04,node02,node04", "net", "routes")
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v: %s", err, &errs)

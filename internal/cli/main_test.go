@@ -14,13 +14,7 @@ import (
 	"github.com/geomind/my_os_server/internal/testhost"
 )
 
-// programEnv makes this test binary the program itself.
-const programEnv = "MY_OS_CTL_TEST_PROGRAM"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(programEnv) != "" {
-		os.Exit(Main(os.Args[1:]))
-	}
 	code := m.Run()
 	if binaries != "" {
 		os.RemoveAll(binaries)
@@ -28,24 +22,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binaries is the folder that the servers under test were built into, once a test has asked for them.
+// binaries is the folder that the programs under test were built into, once a test has asked for them.
 var binaries string
-
-// program is the command that runs this program with the arguments, without the surroundings of the tests.
-func program(home string, args ...string) *exec.Cmd {
-	self, err := os.Executable()
-	if err != nil {
-		panic(err)
-	}
-	cmd := exec.Command(self, args...)
-	cmd.Args[0] = Name
-	cmd.Env = []string{programEnv + "=1", "HOME=" + home, "PATH=" + os.Getenv("PATH"), "TERM=xterm"}
-	return cmd
-}
 
 const serverName = "my-os-server-native"
 
-func build(t *testing.T) string {
+// build builds the programs and returns the path of the server.
+func build(t *testing.T) string { t.Helper(); return built(t, serverName) }
+
+// built builds the programs and returns the path of one.
+func built(t *testing.T, name string) string {
 	t.Helper()
 	if binaries == "" {
 		dir, err := os.MkdirTemp("", "cli")
@@ -53,11 +39,19 @@ func build(t *testing.T) string {
 			t.Fatal(err)
 		}
 		binaries = dir
-		if out, err := exec.Command("go", "build", "-o", dir, "../../cmd/"+serverName).CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-o", dir, "../../cmd/"+serverName, "../../cmd/"+Name).CombinedOutput(); err != nil {
 			t.Fatalf("go build: %v: %s", err, out)
 		}
 	}
-	return filepath.Join(binaries, serverName)
+	return filepath.Join(binaries, name)
+}
+
+// program is the command that runs this program with the arguments, without the surroundings of the tests.
+func program(t *testing.T, home string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(built(t, Name), args...)
+	cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "TERM=xterm"}
+	return cmd
 }
 
 // world is a server in a network namespace of its own, and where to reach it.
@@ -130,20 +124,10 @@ func end(t *testing.T, cmd *exec.Cmd, log *bytes.Buffer) {
 	}
 }
 
-// run runs the program against the world's server and returns what it printed.
+// run runs a command line against the world's server, in this process, and returns what it printed.
 func (w *world) run(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := program(w.home, append([]string{"--socket", w.socket}, args...)...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	if exit, ok := err.(*exec.ExitError); ok {
-		return out.String(), errs.String(), exit.ExitCode()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out.String(), errs.String(), 0
+	return runHere(t, w.socket, args...)
 }
 
 // must is run for what has to go well.

@@ -81,6 +81,13 @@ func (term *terminal) screen() string {
 	return strings.ReplaceAll(term.seen.String(), "\r\n", "\n")
 }
 
+// forget lets the screen be empty.
+func (term *terminal) forget() {
+	term.mu.Lock()
+	defer term.mu.Unlock()
+	term.seen.Reset()
+}
+
 // expect waits for a text.
 func (term *terminal) expect(text string) {
 	term.t.Helper()
@@ -110,7 +117,7 @@ func (term *terminal) wait() int {
 
 // inTerminal is run for a terminal.
 func (w *world) inTerminal(t *testing.T, columns uint16, args ...string) *terminal {
-	return inTerminal(t, program(w.home, append([]string{"--socket", w.socket}, args...)...), columns)
+	return inTerminal(t, program(t, w.home, append([]string{"--socket", w.socket}, args...)...), columns)
 }
 
 // freeLoop is a loop disk of 64 MiB that no process holds, as testhost's are by the test: the server would
@@ -211,7 +218,7 @@ func TestTerminals(t *testing.T) {
 		t.Errorf("no colour on a terminal:\n%q", screen)
 	}
 	for _, variable := range []string{"NO_COLOR=1", "TERM=dumb"} {
-		cmd := program(w.home, "--socket", w.socket, "net", "interfaces")
+		cmd := program(t, w.home, "--socket", w.socket, "net", "interfaces")
 		cmd.Env = append(cmd.Env, variable)
 		term := inTerminal(t, cmd, 80)
 		if term.wait(); strings.Contains(term.screen(), "\x1b") {

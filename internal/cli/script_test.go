@@ -73,12 +73,8 @@ func (w *world) session(t *testing.T, script string) string {
 // binFolder is a folder with this program under its name, for PATH.
 func (w *world) binFolder(t *testing.T) string {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	bin := t.TempDir()
-	if err := os.Symlink(self, filepath.Join(bin, Name)); err != nil {
+	if err := os.Symlink(built(t, Name), filepath.Join(bin, Name)); err != nil {
 		t.Fatal(err)
 	}
 	return bin
@@ -86,7 +82,7 @@ func (w *world) binFolder(t *testing.T) string {
 
 // environment is that of a line of shell.
 func (w *world) environment(bin string) []string {
-	return []string{programEnv + "=1", "HOME=" + w.home, "PATH=" + bin + ":" + os.Getenv("PATH"), "TERM=xterm", "LC_ALL=C.UTF-8",
+	return []string{"HOME=" + w.home, "PATH=" + bin + ":" + os.Getenv("PATH"), "TERM=xterm", "LC_ALL=C.UTF-8",
 		"MY_OS_SERVER_SOCKET=" + w.socket, "SOCKET=" + w.socket}
 }
 

@@ -59,7 +59,7 @@ func TestServerElsewhere(t *testing.T) {
 	home := t.TempDir()
 	run := func(args ...string) (string, int) {
 		t.Helper()
-		cmd := program(home, args...)
+		cmd := program(t, home, args...)
 		out, err := cmd.CombinedOutput()
 		if _, exited := err.(*exec.ExitError); err != nil && !exited {
 			t.Fatal(err)

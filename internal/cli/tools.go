@@ -37,7 +37,7 @@ type tool struct {
 }
 
 func (t tool) command() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use: t.use, Short: t.short, Long: t.long, Example: t.example,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -53,6 +53,8 @@ func (t tool) command() *cobra.Command {
 			return nil, cobra.ShellCompDirectiveDefault
 		},
 	}
+	c.Flags().SortFlags = false
+	return c
 }
 
 // local marks an error as one of this side, unless it is marked already.

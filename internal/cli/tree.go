@@ -85,9 +85,9 @@ func yesFor(v *verb) string {
 func spelledOut(args []string) []string {
 	for i := 0; i < len(args); i++ {
 		word := args[i]
-		if name, isFlag := strings.CutPrefix(word, "-"); isFlag {
-			if !strings.Contains(name, "=") {
-				i++ // its value: all of those flags have one
+		if strings.HasPrefix(word, "-") {
+			if takesNext(word) {
+				i++
 			}
 			continue
 		}
@@ -97,4 +97,12 @@ func spelledOut(args []string) []string {
 		return args
 	}
 	return args
+}
+
+// takesNext tells whether a flag of every verb has its value in the word behind it.
+func takesNext(flag string) bool {
+	if strings.HasPrefix(flag, "--") {
+		return !strings.Contains(flag, "=") && flag != "--help"
+	}
+	return len(flag) == 2 && flag != "-h" // with more behind it the value is there already
 }

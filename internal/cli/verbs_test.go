@@ -266,11 +266,14 @@ func referred(p map[string]any) string {
 
 func TestMethodsCanBeSpelledWithDots(t *testing.T) {
 	for typed, want := range map[string]string{
-		"net.routes.add --dst x":       "net routes add --dst x",
-		"-o json vol.create_subvolume": "-o json vol create subvolume",
-		"net routes":                   "net routes",
-		"call net.routes":              "call net.routes",
-		"net.nothing":                  "net.nothing",
+		"net.routes.add --dst x":              "net routes add --dst x",
+		"-o json vol.create_subvolume":        "-o json vol create subvolume",
+		"-ojson net.routes":                   "-ojson net routes",
+		"--output=json --socket s net.routes": "--output=json --socket s net routes",
+		"--help net.routes":                   "--help net routes",
+		"net routes":                          "net routes",
+		"call net.routes":                     "call net.routes",
+		"net.nothing":                         "net.nothing",
 	} {
 		if got := strings.Join(spelledOut(strings.Fields(typed)), " "); got != want {
 			t.Errorf("%s is %s, not %s", typed, got, want)

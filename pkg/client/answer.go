@@ -76,7 +76,7 @@ func (a *Answer) finish() error {
 // broken is the error for an answer that does not come whole.
 func (a *Answer) broken(err error) error {
 	if cause := a.ctx.Err(); cause != nil {
-		return cause
+		return inTime(cause)
 	}
 	return fmt.Errorf("%w: %w", ErrBroken, err)
 }

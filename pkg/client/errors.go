@@ -60,12 +60,20 @@ func (e *HTTPError) Error() string {
 // caller went, it is the context's.
 func unreachable(ctx context.Context, err error) error {
 	if cause := ctx.Err(); cause != nil {
-		return cause
+		return inTime(cause)
 	}
 	if named := (*url.Error)(nil); errors.As(err, &named) {
 		err = named.Err // the URL means nothing here
 	}
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)
+}
+
+// inTime is the error for a context that has ended: its deadline or its caller's leaving.
+func inTime(cause error) error {
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return fmt.Errorf("the answer did not come in time: %w", cause)
+	}
+	return cause
 }
 
 // parseError makes an *Error of the member error of an answer.
