@@ -22,6 +22,9 @@ func (n *Net) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stopRetry, n.retryEnded = cancel, make(chan struct{})
 	if n.state.ReadOnly() {
+		if len(n.leasing.list) > 0 {
+			n.options.Log.Error().Msg("no address is asked for: a lease that cannot be remembered cannot be taken back")
+		}
 		close(n.retryEnded)
 		return
 	}

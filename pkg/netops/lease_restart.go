@@ -49,7 +49,7 @@ func (n *Net) restartBy(ctx context.Context, row *registry.InterfaceLease) error
 	case ownManager:
 		return n.restartOwn(ctx, row.Interface)
 	case netconf.Networkd:
-		return n.ask(ctx, hostexec.Networkctl, "renew", row.Interface)
+		return n.ask(ctx, hostexec.Networkctl, "renew", "--", row.Interface)
 	case netconf.NetworkManager:
 		return n.ask(ctx, hostexec.Nmcli, "device", "reapply", row.Interface)
 	case noManager:

@@ -49,7 +49,7 @@ func quick() dhcp.Timing {
 
 func newClientLab(t *testing.T) *clientLab {
 	testhost.Root(t)
-	for tool, pkg := range map[string]string{"dnsmasq": "dnsmasq-base", "dhcpd": "isc-dhcp-server", "dhclient": "isc-dhcp-client"} {
+	for tool, pkg := range map[string]string{"dnsmasq": "dnsmasq-base", "dhcpd": "isc-dhcp-server", "dhclient": "isc-dhcp-client", "sysctl": "procps"} {
 		testhost.Tool(t, tool, pkg)
 	}
 	rng := rand.New(rand.NewPCG(testhost.Seed(t), 0))
@@ -359,6 +359,29 @@ func TestNewAddressWherePromotionCannotBeSet(t *testing.T) {
 	want(t, "addresses", lab.addresses(), []string{"198.51.100.77/24"})
 	want(t, "routes", lab.routes(), []string{"default 198.51.100.1 109 1026 198.51.100.77", "198.51.100.0/24 <nil> kernel 1026 198.51.100.77"})
 	lab.inSync()
+}
+
+// TestIPv6AsConfigured: settings of the kernel, of a host and of a router, and addresses from advertisements.
+func TestIPv6AsConfigured(t *testing.T) {
+	lab := newClientLab(t)
+	lab.server.IP("addr add 2001:db8:5::1/64 dev s0 nodad")
+	conf := "net.ipv6.conf.eth0."
+	lab.node.Run("sysctl", "-qw", conf+"accept_ra=0", conf+"autoconf=0", conf+"disable_ipv6=1", conf+"forwarding=1", conf+"accept_dad=0")
+	lab.node.IP("link set eth0 up")
+	lab.options.Interfaces = []Interface{{Name: "eth0", IPv6: "slaac"}}
+	lab.run(lab.server, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=s0", "--bind-interfaces",
+		"--enable-ra", "--dhcp-range=::,constructor:s0,ra-only,64,10m", "--ra-param=s0,low,4,600", "--dhcp-leasefile="+lab.dir+"/dnsmasq.leases")
+	lab.start()
+	lab.until("address from an advertisement", 15*time.Second, func() bool {
+		return strings.Contains(lab.node.Run("ip", "-6", "addr", "show", "dev", "eth0"), "2001:db8:5:")
+	})
+	for name, value := range map[string]string{"disable_ipv6": "0", "accept_ra": "2", "autoconf": "1"} {
+		want(t, name, strings.TrimSpace(lab.node.Run("sysctl", "-n", conf+name)), value)
+	}
+	row := objects(mustCall(t, lab.net, "net.lease", object{"interface": "eth0"})["interfaces"])[0]
+	if len(objects(row["slaac"])) == 0 || row["dhcp4"] != nil {
+		t.Errorf("row: %v", row)
+	}
 }
 
 // watchAddresses has ip(8) listen for changes of eth0's addresses until the result is called.

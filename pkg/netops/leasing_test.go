@@ -1,6 +1,7 @@
 package netops
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/dhcp"
+	"github.com/geomind/my_os_server/internal/hostexec"
+	"github.com/geomind/my_os_server/internal/netconf"
+	"github.com/geomind/my_os_server/pkg/registry"
 )
 
 // aLease is one of 192.0.2.5/24 that ends in 100 s, with a default route and one on the link.
@@ -151,6 +155,28 @@ func TestALeaseSucceedsAnother(t *testing.T) {
 	}
 	if got.MTU != 1500 || got.MTUBefore != 1500 { // put back
 		t.Errorf("MTU %d, %d", got.MTU, got.MTUBefore)
+	}
+}
+
+// TestRestartWhereOthersHoldTheLease: a manager with a tool is asked by that, which may lack; others are named.
+func TestRestartWhereOthersHoldTheLease(t *testing.T) {
+	var n Net
+	restart := func(manager string) error {
+		return n.restartBy(t.Context(), &registry.InterfaceLease{Interface: "eth9", Manager: manager})
+	}
+	for manager, tool := range map[string]hostexec.Program{netconf.Networkd: hostexec.Networkctl, netconf.NetworkManager: hostexec.Nmcli} {
+		err := restart(manager)
+		var missing *registry.ToolMissingError
+		var refused *registry.OSError
+		if lacks := tool.Installed() != nil; lacks != errors.As(err, &missing) || !lacks && !errors.As(err, &refused) {
+			t.Errorf("%s: %v", manager, err)
+		}
+	}
+	for _, manager := range []string{netconf.Dhclient, netconf.Dhcpcd, netconf.Ifupdown} {
+		var conflict *registry.ConflictError
+		if err := restart(manager); !errors.As(err, &conflict) || !strings.Contains(err.Error(), manager+" holds the leases of eth9") {
+			t.Errorf("%s: %v", manager, err)
+		}
 	}
 }
 
