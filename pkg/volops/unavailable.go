@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/internal/hostexec"
 	"github.com/geomind/my_os_server/internal/mount"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -35,7 +36,24 @@ func (v *Vol) Unavailable() []registry.UnavailableMethod {
 			list = append(list, withoutGround(method, "/proc/self/mountinfo"))
 		}
 	}
-	return append(list, v.unavailableArrays()...)
+	return append(append(list, v.unavailableArrays()...), v.unavailableWrites()...)
+}
+
+// unavailableWrites lists the writes that lack their only program, or a place where others would see them. A
+// filesystem may be made of any type whose program is there.
+func (v *Vol) unavailableWrites() (list []registry.UnavailableMethod) {
+	if hostexec.MkfsBtrfs.Installed() != nil {
+		list = append(list, registry.UnavailableMethod{
+			Method: "vol.create_btrfs_raid", Kind: registry.UnavailableKindToolMissing, Missing: registry.Some(hostexec.MkfsBtrfs.Name()),
+		})
+	}
+	var unsupported *registry.UnsupportedError
+	if errors.As(v.mayMount(), &unsupported) {
+		list = append(list, registry.UnavailableMethod{
+			Method: "vol.mount", Kind: registry.UnavailableKindUnsupported, Reason: registry.Some(unsupported.Reason), Missing: unsupported.Missing,
+		})
+	}
+	return list
 }
 
 // unbuilt lists the methods that Vol only inherits from registry.NotBuiltVol.
