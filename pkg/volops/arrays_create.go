@@ -11,6 +11,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/fault"
 	"github.com/geomind/my_os_server/internal/gpt"
+	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/hostexec"
 	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -129,7 +130,7 @@ func (c *arrayCreation) run(ctx context.Context) (*registry.MdArray, error) {
 			return nil, invalid(fmt.Sprintf("devices[%d]", i), fmt.Sprintf("must have at least %d bytes, not %d", leastMember, t.size))
 		}
 	}
-	before, err := c.edges()
+	before, err := c.edges(ctx)
 	if err != nil {
 		return nil, notApplied(err)
 	}
@@ -158,7 +159,7 @@ func (c *arrayCreation) run(ctx context.Context) (*registry.MdArray, error) {
 func (c *arrayCreation) apply(ctx context.Context) error {
 	if c.wiping.mkfs.overwrite {
 		fault.Point("wipe members")
-		if err := c.wipe(); err != nil {
+		if err := c.wipe(ctx); err != nil {
 			return err
 		}
 	}
@@ -176,25 +177,28 @@ func (c *arrayCreation) apply(ctx context.Context) error {
 
 // wipe takes away the marks of what stood on the devices. With some versions of the metadata the array begins
 // where the devices do, and would bear them.
-func (c *arrayCreation) wipe() error {
+func (c *arrayCreation) wipe(ctx context.Context) error {
 	devices, err := c.wiping.claim()
 	defer closeAll(devices)
 	if err != nil {
 		return err
 	}
 	for i, t := range c.targets {
-		if err := c.wiping.wipe(t, devices[i]); err != nil {
-			return err
+		_, err := hang.Do(ctx, c.v.calls, t.number, func() (struct{}, error) {
+			return struct{}{}, errors.Join(c.wiping.wipe(t, devices[i]), devices[i].Sync())
+		})
+		if err != nil {
+			return waiting(err, t.path())
 		}
 	}
-	return syncAll(devices)
+	return nil
 }
 
-func (c *arrayCreation) edges() (list []string, err error) {
+func (c *arrayCreation) edges(ctx context.Context) (list []string, err error) {
 	for _, t := range c.targets {
-		e, err := t.edges()
+		e, err := hang.Do(ctx, c.v.calls, t.number, t.edges)
 		if err != nil {
-			return nil, err
+			return nil, waiting(err, t.path())
 		}
 		list = append(list, e)
 	}
@@ -204,7 +208,7 @@ func (c *arrayCreation) edges() (list []string, err error) {
 // failed is the answer where mdadm failed. MD keeps all that it writes at an end of its members: where these
 // are as they were, nothing was written. Where they are not, the record stays open.
 func (c *arrayCreation) failed(ctx context.Context, err error, before []string, record *state.Write) error {
-	after, edgeErr := c.edges()
+	after, edgeErr := c.edges(ctx)
 	if edgeErr != nil || !slices.Equal(after, before) {
 		return appliedAs(toolError(err, registry.AppliedUnknown), registry.AppliedUnknown)
 	}
