@@ -65,6 +65,9 @@ func TestWritesToAHungDisk(t *testing.T) {
 	}
 	release()
 	comesTrue(t, "an end of what hung", func() bool { return v.Blocked() == 0 })
+	// Its reads fail now.
+	wantKind(t, failure(t, v, "vol.create_filesystem", "device", hung, "type", "ext4", "force", true), "os_error", "EIO", `"applied":"no"`)
+	wantKind(t, failure(t, v, "vol.create_partition", "disk", hung), "os_error", "EIO", `"applied":"no"`)
 	if list := v.state.Interrupted(); len(list) > 0 {
 		t.Errorf("interrupted: %v", list)
 	}
