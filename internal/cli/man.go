@@ -162,15 +162,25 @@ func manExitCodes(b *strings.Builder) {
 	}
 }
 
-// roff makes text fit for a line of roff: what would be an escape or a macro is not.
+// roff makes text fit for a line of roff: what would be an escape or a macro is not, and what is not ASCII is
+// named (groff_char(7)), whatever encoding the page is read in.
 func roff(text string) string {
-	text = strings.ReplaceAll(text, `\`, `\e`)
-	text = strings.ReplaceAll(text, "-", `\-`)
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
-			lines[i] = `\&` + line
+	var b strings.Builder
+	lineStart := true
+	for _, r := range text {
+		switch {
+		case lineStart && (r == '.' || r == '\''):
+			b.WriteString(`\&` + string(r))
+		case r == '\\':
+			b.WriteString(`\e`)
+		case r == '-':
+			b.WriteString(`\-`)
+		case r > '~':
+			fmt.Fprintf(&b, `\[u%04X]`, r)
+		default:
+			b.WriteRune(r)
 		}
+		lineStart = r == '\n'
 	}
-	return strings.Join(lines, "\n")
+	return b.String()
 }
