@@ -80,6 +80,7 @@ func (n *Net) log(out *Restored, err error) {
 
 // stopRetrying ends what Start began.
 func (n *Net) stopRetrying() {
+	n.kept.table.stop()
 	if n.stopRetry != nil {
 		n.stopRetry()
 		<-n.retryEnded

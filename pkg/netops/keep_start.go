@@ -45,6 +45,9 @@ func (n *Net) Restore(ctx context.Context) (*Restored, error) {
 		}
 	}
 	n.kept.table.forget()
+	if err := n.followIfNeeded(ctx); err != nil {
+		out.Failed = append(out.Failed, err.Error())
+	}
 	if err := n.noteWaiting(out.open); err != nil {
 		return out, err
 	}

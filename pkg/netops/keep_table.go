@@ -74,7 +74,7 @@ func heldOf(e *nft.Element) heldElement {
 
 // readTable reads chains, rules and sets, nil where there is no table.
 func readTable(ctx context.Context, conn *nft.Conn) (t *heldTable, err error) {
-	filter := nft.Filter{Family: own.Family, Table: own.Table}
+	filter := nft.Filter(own)
 	_, err = consistentlyGathered(func() (bool, error) {
 		t = nil
 		there := false

@@ -3,6 +3,7 @@ package netops
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/rtnl"
@@ -11,6 +12,7 @@ import (
 // hostFacts are what the rules look up of the host.
 type hostFacts struct {
 	own     map[netip.Addr]string // addresses by which others reach the node, with the interface
+	nets    []netip.Prefix        // the networks that these are in, as far as they have more than one address
 	bridges []string
 }
 
@@ -37,10 +39,13 @@ func (n *Net) facts(ctx context.Context) (f hostFacts, err error) {
 		return f, err
 	}
 	_, err = consistentlyGathered(func() (bool, error) {
-		f.own = map[netip.Addr]string{}
+		f.own, f.nets = map[netip.Addr]string{}, nil
 		return each(conn.Addresses(ctx, rtnl.AddressFilter{}), func(a *rtnl.Address) error {
 			if !a.Local.IsLoopback() && !a.Local.IsLinkLocalUnicast() && f.own[a.Local] == "" && names[a.Index] != "" {
 				f.own[a.Local] = names[a.Index]
+				if net := netip.PrefixFrom(a.Local, a.PrefixLen); !net.IsSingleIP() {
+					f.nets = append(f.nets, net.Masked())
+				}
 			}
 			return nil
 		})
@@ -50,6 +55,7 @@ func (n *Net) facts(ctx context.Context) (f hostFacts, err error) {
 
 // tellHost fills the sets that tell of the host.
 func (n *Net) tellHost(ctx context.Context, t *nft.Change, sets []nft.NewSet) error {
+	n.follow()
 	f, err := n.facts(ctx)
 	if err != nil {
 		return err
@@ -76,20 +82,23 @@ func (f *hostFacts) elements(set string) (list []nft.NewElement) {
 	return list
 }
 
-// followHost keeps the sets that tell of the host as the host is, where the table has any.
-func (n *Net) followHost(ctx context.Context) error {
-	return n.changeTable(ctx, func(conn *nft.Conn) error {
-		n.kept.table.mu.Lock()
-		shapes := inOrderOfRules(n.kept.table.shapes)
-		n.kept.table.mu.Unlock()
-		_, sets := tableFor(shapes)
-		if len(sets) == 0 {
-			return nil
+// network is the smallest of the node's networks that an address is in; not valid where there is none.
+func (f *hostFacts) network(a netip.Addr) (found netip.Prefix) {
+	for _, p := range f.nets {
+		if p.Contains(a) && (!found.IsValid() || p.Bits() > found.Bits()) {
+			found = p
 		}
-		t := conn.Change()
-		if err := n.tellHost(ctx, t, sets); err != nil {
-			return err
+	}
+	return found
+}
+
+// interfaces are those that have an address of a family by which others reach the node, sorted.
+func (f *hostFacts) interfaces(four bool) (list []string) {
+	for a, name := range f.own {
+		if a.Is4() == four && name != "lo" {
+			list = append(list, name)
 		}
-		return t.Commit(ctx)
-	})
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }

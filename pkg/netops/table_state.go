@@ -34,6 +34,9 @@ type tableState struct {
 	mu      sync.Mutex
 	holders map[holder]map[string]struct{} // nil: to be made anew
 	shapes  map[shape]bool
+
+	stopFollowing context.CancelFunc // nil: nobody follows the host
+	followed      chan struct{}      // closed when that has ended
 }
 
 func newTableState() *tableState {

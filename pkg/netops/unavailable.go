@@ -59,6 +59,8 @@ var probes = []probe{
 		methods: []string{
 			"net.conntrack", "net.conntrack.flush", "net.firewall",
 			"net.bridge.add", "net.bridge.add_port", "net.bridge.connect", "net.bridge.delete", "net.bridge.remove_port",
+			"net.firewall.add_rule", "net.firewall.remove_rule",
+			"net.nat.add_dnat", "net.nat.add_snat", "net.nat.remove_dnat", "net.nat.remove_snat", "net.nat.status",
 			"net.routes.add", "net.routes.delete", "net.vm.create_tap", "net.vm.delete_tap",
 		},
 		lacking: noPrivilege("CAP_NET_ADMIN"),

@@ -124,7 +124,8 @@ type BlockedBy struct {
 	Hook string `json:"hook"`
 	// Priority of the chain; lower ones come first.
 	Priority Opt[int64] `json:"priority,omitzero"`
-	// policy_drop: what no rule takes is dropped; drop_rules: it has rules that drop or reject.
+	// policy_drop: what no rule takes is dropped; drop_rules: it has rules that drop or reject; unread: its rules
+	// can be read by iptables-legacy alone.
 	Reason string `json:"reason"`
 }
 
