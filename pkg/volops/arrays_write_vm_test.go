@@ -68,7 +68,7 @@ func TestArrayLife(t *testing.T) {
 	a := makeMirror(t, v, first, second)
 	kept := useMirror(t, v, a, at, first, second)
 	loseMember(t, v, second)
-	refuseInUse(t, v, a, at, first, second)
+	refuseInUse(t, v, a, at, first)
 
 	must(t, unix.Unmount(at, 0))
 	testhost.Command(t, "mdadm", "--stop", a.Path)
@@ -193,8 +193,8 @@ func loseMember(t *testing.T, v *Vol, member string) {
 	comesTrue(t, "the end of rebuilding", func() bool { return askArray(t, v, "/dev/md/data").Degraded.Or(1) == 0 })
 }
 
-// refuseInUse tries to stop the array, and to build upon it and upon what a mapping holds, while all is in use.
-func refuseInUse(t *testing.T, v *Vol, a *registry.MdArray, at, first, second string) {
+// refuseInUse tries to stop the array, and what is none, and to build upon it while it is in use.
+func refuseInUse(t *testing.T, v *Vol, a *registry.MdArray, at, first string) {
 	t.Helper()
 	for _, zero := range []bool{false, true} {
 		wantKind(t, failure(t, v, "vol.stop_md_array", "device", "/dev/md/data", "zero_superblocks", zero), "busy", `"kind":"mount"`, at)
@@ -203,19 +203,6 @@ func refuseInUse(t *testing.T, v *Vol, a *registry.MdArray, at, first, second st
 	wantKind(t, failure(t, v, "vol.stop_md_array", "device", "UUID="+a.UUID.Or("")), "refused", "forgeable_name")
 	wantKind(t, failure(t, v, "vol.stop_md_array", "device", "/dev/md/data", "expect", map[string]any{"uuid": "0fc63daf-8483-4772-8e79-3d69d8477de4"}), "refused", "expectation")
 	wantKind(t, failure(t, v, "vol.create_filesystem", "device", "/dev/md/data", "type", "ext4", "force", true), "busy", `"kind":"mount"`)
-	if testhost.Tool(t, "dmsetup", "dmsetup"); t.Failed() {
-		return
-	}
-	below, beside := loop(t, 32<<20), loop(t, 32<<20)
-	testhost.Command(t, "dmsetup", "create", "above", "--noudevsync", "--table", fmt.Sprintf("0 2048 linear %s 0", below.Path))
-	defer testhost.TryCommand(t, "dmsetup", "remove", "--noudevsync", "above")
-	for _, level := range []int{0, 1} {
-		err := failure(t, v, "vol.create_md_array", "name", "other", "devices", []string{beside.Path, below.Path}, "level", level, "force", true)
-		wantKind(t, err, "busy", `"kind":"device_mapper"`, "dm-")
-	}
-	if !blank(t, beside.Path) || !blank(t, below.Path) {
-		t.Error("was written to")
-	}
 }
 
 // stopForGood stops the array, whose members forget it.
@@ -293,4 +280,68 @@ func TestArrayCutOff(t *testing.T) {
 		t.Errorf("registered: %+v", row)
 	}
 	closeBoth(t, v, s)
+}
+
+// TestArrayGuard holds ways of being in use against making an array, forced and not, and those that other
+// kernels lack against making a filesystem too.
+func TestArrayGuard(t *testing.T) {
+	vmtest.Guest(t)
+	needMkfs(t)
+	testhost.Tool(t, "mdadm", "mdadm")
+	testhost.Tool(t, "dmsetup", "dmsetup")
+	t.Cleanup(func() { testhost.TryCommand(t, "mdadm", "--stop", "--scan") })
+	v := writingVol(t)
+	spare, member, mapped := loop(t, 32<<20), loop(t, 32<<20), loop(t, 32<<20)
+	a := arrayOf(t, obtain(t, v, "vol.create_md_array", "name", "held", "devices", []string{member.Path, loop(t, 32<<20).Path}))
+	mapOver(t, "mapping", mapped.Path)
+	mounted, swap, at := loop(t, 32<<20), loop(t, 32<<20), t.TempDir()
+	testhost.Command(t, "mkfs.ext4", "-q", mounted.Path)
+	testhost.Command(t, "mount", "-o", "ro", mounted.Path, at)
+	t.Cleanup(func() { unix.Unmount(at, unix.MNT_DETACH) })
+	testhost.Swap(t, swap.Path)
+	uses := []testhost.Use{
+		{Name: "mounted", Kind: "mount", Holder: at, Disk: mounted, Node: mounted.Path, Quiet: true},
+		{Name: "swap", Kind: "swap", Holder: swap.Path, Disk: swap, Node: swap.Path},
+		{Name: "member", Kind: "array", Holder: a.Name, Disk: member, Node: member.Path},
+		{Name: "mapped", Kind: "device_mapper", Holder: holderOf(t, mapped.Path), Disk: mapped, Node: mapped.Path, Quiet: true},
+	}
+	for _, use := range uses {
+		sum := testhost.Sum(t, use.Disk.Path)
+		for _, force := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%v", use.Name, force), func(t *testing.T) {
+				refusedInUse(t, v, use, use.Node, "vol.create_md_array", []any{"name", "other", "devices", []string{spare.Path, use.Node}, "force", force})
+				refusedInUse(t, v, use, use.Node, "vol.create_filesystem", deviceWrites["vol.create_filesystem"](use.Node, "", force))
+			})
+		}
+		if use.Name != "member" && testhost.Sum(t, use.Disk.Path) != sum { // the array writes to its member
+			t.Errorf("%s: %s was changed", use.Name, use.Disk.Path)
+		}
+	}
+	if !blank(t, spare.Path) {
+		t.Error("the spare disk was written to")
+	}
+	mapOver(t, "above", a.Path)
+	for _, zero := range []bool{false, true} {
+		wantKind(t, failure(t, v, "vol.stop_md_array", "device", a.Path, "zero_superblocks", zero), "busy", `"kind":"device_mapper"`, holderOf(t, a.Path))
+	}
+	if list := v.state.Interrupted(); len(list) > 0 || bears(t, member.Path) != "linux_raid_member" {
+		t.Errorf("interrupted: %v; the member bears %q", list, bears(t, member.Path))
+	}
+}
+
+// mapOver makes a mapping over the start of a device.
+func mapOver(t *testing.T, name, device string) {
+	t.Helper()
+	testhost.Command(t, "dmsetup", "create", name, "--noudevsync", "--table", fmt.Sprintf("0 2048 linear %s 0", device))
+	t.Cleanup(func() { testhost.TryCommand(t, "dmsetup", "remove", "--noudevsync", name) })
+}
+
+// holderOf is the device that stands on a device.
+func holderOf(t *testing.T, device string) string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join("/sys/block", filepath.Base(device), "holders"))
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("holders of %s: %v, %v", device, entries, err)
+	}
+	return entries[0].Name()
 }
