@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/geomind/my_os_server/internal/state"
@@ -63,7 +64,7 @@ func (n *Net) Restore(ctx context.Context) (*Restored, error) {
 func (n *Net) resume(ctx context.Context, w *state.Write, out *Restored) error {
 	in := w.Intent()
 	from, to, ours := n.specsOf(in.Changes)
-	if !ours {
+	if !ours || !strings.HasPrefix(in.Method, "net.") {
 		return nil // of another part of the daemon
 	}
 	if !n.state.SameBoot("net") {

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/geomind/my_os_server/internal/state"
 )
 
 // furnish makes one of each kind of object.
@@ -140,6 +142,23 @@ func TestWhatWaitsStopsNothingElse(t *testing.T) {
 	want(t, "route", some(drift[1], "resource", "kind"), object{"resource": "route", "kind": "missing"})
 	if drift[1]["cause"] == nil {
 		t.Errorf("no cause: %v", drift[1])
+	}
+}
+
+// TestWritesOfOthersAreLeftPending: net ends its own writes alone, also where they change no registry.
+func TestWritesOfOthersAreLeftPending(t *testing.T) {
+	m := newMaker(t)
+	m.restore()
+	for _, method := range []string{"vol.mount", "net.routes.delete"} {
+		if _, err := m.store.Begin(t.Context(), state.Intent{Method: method}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.stop()
+	m.start("boot-1")
+	want(t, "finished", m.restore().Finished, []string{"net.routes.delete"})
+	if left := m.store.Pending(); len(left) != 1 || left[0].Intent().Method != "vol.mount" {
+		t.Errorf("pending: %v", left)
 	}
 }
 
