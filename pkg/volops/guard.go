@@ -125,12 +125,14 @@ func (t *target) claimed(ctx context.Context) (bool, error) {
 	return claimed, unreadable(waiting(err, t.path()))
 }
 
-// processTable is the key of what may hang because some process has a file of a hung server open.
-var processTable = blk.Number{}
+// scanKey is the key of a look at all processes for the sake of a device or filesystem, which may hang because
+// some process has a file of a hung server open. No device has it, and each device has its own: looks for many
+// devices at once are no sign that one hangs.
+func scanKey(n blk.Number) blk.Number { return blk.Number{Major: n.Major | 1<<31, Minor: n.Minor} }
 
 // holdersOf asks who holds any of the devices.
 func (v *Vol) holdersOf(ctx context.Context, devices []inuse.Device) ([]inuse.Holder, error) {
-	found, err := hang.Do(ctx, v.calls, processTable, func() ([]inuse.Holder, error) {
+	found, err := hang.Do(ctx, v.calls, scanKey(devices[0].Number), func() ([]inuse.Holder, error) {
 		return inuse.Find(ctx, v.root, os.Getpid(), devices...)
 	})
 	if os.IsPermission(err) {

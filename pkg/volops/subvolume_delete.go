@@ -109,7 +109,7 @@ func (d *deletion) free(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := hang.Do(ctx, d.v.calls, processTable, func() ([]inuse.Holder, error) {
+	found, err := hang.Do(ctx, d.v.calls, scanKey(d.fs.number), func() ([]inuse.Holder, error) {
 		return inuse.UsersOf(ctx, d.v.root, os.Getpid(), inuse.Subvolumes{Filesystem: d.fs.number, Numbers: numbers, Paths: d.paths})
 	})
 	if os.IsPermission(err) {

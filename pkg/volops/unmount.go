@@ -184,7 +184,7 @@ func (u *unmounting) apply(ctx context.Context) error {
 	case !errors.Is(err, unix.EBUSY):
 		return appliedAs(fmt.Errorf("unmount %s: %w", u.target, waiting(err, "the filesystem at "+u.target)), registry.AppliedNo)
 	}
-	found, err := hang.Do(ctx, u.v.calls, processTable, func() ([]inuse.Holder, error) {
+	found, err := hang.Do(ctx, u.v.calls, scanKey(number(u.mount)), func() ([]inuse.Holder, error) {
 		return inuse.Users(ctx, u.v.root, os.Getpid(), u.mount.ID, u.target)
 	})
 	if err != nil {
