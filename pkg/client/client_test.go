@@ -170,7 +170,9 @@ func TestLeavingEarlyEndsTheCall(t *testing.T) {
 
 func TestEveryErrorKeepsItsType(t *testing.T) {
 	var answer registry.WireError
-	h := &handlers{add: func(context.Context, *registry.NetRoutesAddParams) (*registry.NetRoutesAddResult, error) { return nil, answer }}
+	h := &handlers{add: func(context.Context, *registry.NetRoutesAddParams) (*registry.NetRoutesAddResult, error) {
+		return nil, answer
+	}}
 	c := connect(t, serve(t, h, nil), nil)
 	for _, want := range []registry.WireError{
 		&registry.NotFoundError{NotFoundData: registry.NotFoundData{Resource: "interface", ID: "eth9"}, Message: "there is no interface eth9"},
