@@ -36,6 +36,7 @@ var sections = []struct {
 	{"links", benchLinks},
 	{"conntrack", benchConntrack},
 	{"firewall", benchFirewall},
+	{"entries", benchEntries},
 	{"mounts", benchMounts},
 	{"disks", benchDisks},
 	{"subvolumes", benchSubvolumes},

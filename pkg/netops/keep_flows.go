@@ -39,6 +39,9 @@ func (s dropFlows) String() string {
 }
 
 func (s dropFlows) take(ctx context.Context, t *taker) error {
+	if none, err := t.net.tracksNothing(ctx); none || err != nil {
+		return err
+	}
 	facts, err := t.net.facts(ctx)
 	if err != nil {
 		return err
@@ -55,6 +58,21 @@ func (s dropFlows) take(ctx context.Context, t *taker) error {
 		return nil // nothing was tracked
 	}
 	return err
+}
+
+// tracksNothing tells whether there is no flow at all. To ask costs less than to walk an empty table, which has
+// hundreds of thousands of places.
+func (n *Net) tracksNothing(ctx context.Context) (bool, error) {
+	conn, err := n.conntracks.Get()
+	if err != nil {
+		return false, err
+	}
+	defer n.conntracks.Put(conn)
+	stats, err := conn.Stats(ctx)
+	if errors.Is(err, ct.ErrNoConntrack) {
+		return true, nil
+	}
+	return err == nil && stats.Entries == 0, err
 }
 
 const (
