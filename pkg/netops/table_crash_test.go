@@ -43,7 +43,6 @@ func TestTableWriteThatWasCutOff(t *testing.T) {
 			if done {
 				c.nft("delete table inet my_os_server")
 			}
-			spec, _ = c.net.kept.dnats.Get(id)
 			c.begin("net.nat.remove_dnat", c.net.kept.dnats.Remove(id))
 			c.again()
 			want(t, "registered", c.net.kept.dnats.Has(id), false)
