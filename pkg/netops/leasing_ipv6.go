@@ -16,7 +16,8 @@ func ipv6Settings(method string, forwards bool) []ipv6Setting {
 		if forwards {
 			ra = "2"
 		}
-		return []ipv6Setting{{"disable_ipv6", "0"}, {"accept_ra", ra}, {"autoconf", "1"}}
+		// In this order the kernel, when it begins with IPv6, asks for a router at once.
+		return []ipv6Setting{{"accept_ra", ra}, {"autoconf", "1"}, {"disable_ipv6", "0"}}
 	case "none":
 		return []ipv6Setting{{"disable_ipv6", "1"}}
 	}

@@ -372,7 +372,7 @@ func TestIPv6AsConfigured(t *testing.T) {
 	lab.run(lab.server, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=s0", "--bind-interfaces",
 		"--enable-ra", "--dhcp-range=::,constructor:s0,ra-only,64,10m", "--ra-param=s0,low,4,600", "--dhcp-leasefile="+lab.dir+"/dnsmasq.leases")
 	lab.start()
-	lab.until("address from an advertisement", 15*time.Second, func() bool {
+	lab.until("address from an advertisement", time.Minute, func() bool { // dnsmasq lets up to 20 s go by between two
 		return strings.Contains(lab.node.Run("ip", "-6", "addr", "show", "dev", "eth0"), "2001:db8:5:")
 	})
 	for name, value := range map[string]string{"disable_ipv6": "0", "accept_ra": "2", "autoconf": "1"} {

@@ -182,8 +182,8 @@ func TestRestartWhereOthersHoldTheLease(t *testing.T) {
 
 func TestIPv6Settings(t *testing.T) {
 	want(t, "slaac", len(ipv6Settings("slaac", false)), 3)
-	want(t, "a host", ipv6Settings("slaac", false)[1] == ipv6Setting{"accept_ra", "1"}, true)
-	want(t, "a router", ipv6Settings("slaac", true)[1] == ipv6Setting{"accept_ra", "2"}, true)
+	want(t, "a host", ipv6Settings("slaac", false)[0] == ipv6Setting{"accept_ra", "1"}, true)
+	want(t, "a router", ipv6Settings("slaac", true)[0] == ipv6Setting{"accept_ra", "2"}, true)
 	want(t, "none", ipv6Settings("none", false)[0] == ipv6Setting{"disable_ipv6", "1"}, true)
 	want(t, "left alone", len(ipv6Settings("", true)), 0)
 }
