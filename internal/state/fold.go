@@ -128,8 +128,15 @@ func (s *Store) unfolded(snaps []snapshot) {
 	}
 }
 
-// writeTable puts a registry into its file: written beside it, synced, renamed.
+// writeTable puts a registry into its file: written beside it, synced, renamed. A repair of the journal folds
+// while another fold may be under way; what that one had looked at before must not take the place of what
+// stands there since, whose journals are gone.
 func (s *Store) writeTable(sn snapshot) (int64, error) {
+	s.filing.Lock()
+	defer s.filing.Unlock()
+	if sn.seq < sn.table.filed {
+		return 0, nil
+	}
 	b, err := encodeTable(sn.table.name, sn.seq, sn.entries)
 	if err != nil {
 		return 0, err
@@ -139,7 +146,11 @@ func (s *Store) writeTable(sn snapshot) (int64, error) {
 		return 0, errors.Join(err, removeIfThere(dir, temp))
 	}
 	fault.Point("registry written")
-	return int64(len(b)), dir.Rename(temp, fileOf(sn.table.name))
+	if err := dir.Rename(temp, fileOf(sn.table.name)); err != nil {
+		return 0, err
+	}
+	sn.table.filed = sn.seq
+	return int64(len(b)), nil
 }
 
 // writeFile makes a file with these contents, synced.

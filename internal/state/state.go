@@ -102,6 +102,7 @@ type Store struct {
 
 	foldIdle time.Duration
 	folding  sync.Mutex   // held by one fold at a time
+	filing   sync.Mutex   // held while a registry's file is written
 	folded   atomic.Int64 // bytes of the registry files, about
 
 	mu          sync.Mutex        // guards what follows

@@ -15,6 +15,7 @@ type table struct {
 	entries map[string]*entry
 	seq     uint64 // of the last record that the file has
 	dirty   bool   // something changed since
+	filed   uint64 // seq of what was put into the file last; under Store.filing
 	decode  func(json.RawMessage) (any, error)
 	indexes []*index
 }
