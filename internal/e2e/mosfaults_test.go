@@ -82,8 +82,8 @@ var upstreamFaults = []upstreamFault{
 		}
 		return err == nil
 	}},
-	{name: "another id", answer: func(c net.Conn, _ int, _ string) bool {
-		_, err := io.WriteString(c, rpcAnswer("4711", "{}"))
+	{name: "another id", answer: func(c net.Conn, _ int, id string) bool { // a number alone might be some call's own
+		_, err := io.WriteString(c, rpcAnswer("4711"+id, "{}"))
 		return err == nil
 	}},
 	{name: "ends idle connections", answer: func(c net.Conn, i int, id string) bool { _, _ = io.WriteString(c, rpcAnswer(id, "{}")); return i < 2 }},
