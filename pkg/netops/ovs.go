@@ -51,11 +51,6 @@ func (n *Net) unavailableOVS() []registry.UnavailableMethod {
 	return list
 }
 
-// OVS handles net.ovs.
-func (n *Net) OVS(context.Context, *registry.NetOVSParams) (*registry.NetOvsResult, error) {
-	return nil, n.noOVS()
-}
-
 // Flows handles net.flows.
 func (n *Net) Flows(context.Context, *registry.NetFlowsParams, *registry.Stream[registry.OvsFlow]) (*registry.NetFlowsEnd, error) {
 	return nil, n.noOVS()
