@@ -76,9 +76,11 @@ func (h *Hanging) Abort() {
 func (h *Hanging) Answer() { h.serveAll() }
 
 // serveAll answers everything but reads of the file in the filesystem.
-func (h *Hanging) serveAll() {
+func (h *Hanging) serveAll() { h.serveWith(h.serve) }
+
+func (h *Hanging) serveWith(one func() error) {
 	h.server.Go(func() {
-		for h.serve() == nil {
+		for one() == nil {
 		}
 	})
 }

@@ -59,14 +59,30 @@ type fuseOpen struct {
 	Flags, Dummy uint32
 }
 
+// fuseTransfer is what asks for a read, and stands before the bytes of a write.
+type fuseTransfer struct {
+	Handle, Offset   uint64
+	Size, Flags      uint32
+	LockOwner        uint64
+	OpenFlags, Dummy uint32
+}
+
+type fuseWritten struct{ Size, Dummy uint32 }
+
+// directIO has the kernel pass each read and write on, past its cache (FOPEN_DIRECT_IO).
+const directIO = 1
+
 const (
 	opLookup      = 1
 	opForget      = 2
 	opGetattr     = 3
 	opOpen        = 14
 	opRead        = 15
+	opWrite       = 16
 	opStatfs      = 17
 	opRelease     = 18
+	opFsync       = 20
+	opFlush       = 25
 	opInit        = 26
 	opInterrupt   = 36
 	opBatchForget = 42
@@ -74,6 +90,7 @@ const (
 	rootNode   = 1
 	diskNode   = 2
 	fuseBuffer = 256 << 10
+	maxWrite   = 128 << 10
 )
 
 // The one file in the filesystem, whose reads hang.
@@ -87,18 +104,18 @@ const HangingStatfs = 1000
 
 // initialise answers the one request without which the kernel does not even begin.
 func (h *Hanging) initialise() error {
-	in, err := h.read()
+	in, _, err := h.read()
 	if err != nil {
 		return err
 	}
 	if in.Opcode != opInit {
 		return fmt.Errorf("first request is %d, not INIT", in.Opcode)
 	}
-	return h.reply(in.Unique, 0, fuseInit{Major: 7, Minor: 31, MaxWrite: 4096, TimeGranularity: 1})
+	return h.reply(in.Unique, 0, fuseInit{Major: 7, Minor: 31, MaxWrite: maxWrite, TimeGranularity: 1})
 }
 
 func (h *Hanging) serve() error {
-	in, err := h.read()
+	in, _, err := h.read()
 	if err != nil {
 		return err
 	}
@@ -106,13 +123,7 @@ func (h *Hanging) serve() error {
 	case opForget, opBatchForget, opInterrupt, opRead:
 		return nil
 	case opLookup:
-		entry := fuseEntry{Node: diskNode, EntryValid: 3600, AttrValid: 3600}
-		attr, err := binary.Append(nil, binary.NativeEndian, attributes(diskNode))
-		if err != nil {
-			return err
-		}
-		copy(entry.Attr[:], attr[16:])
-		return h.reply(in.Unique, 0, entry)
+		return h.replyEntry(in.Unique, diskSize)
 	case opOpen:
 		return h.reply(in.Unique, 0, fuseOpen{})
 	case opRelease:
@@ -121,20 +132,32 @@ func (h *Hanging) serve() error {
 		return h.reply(in.Unique, 0, fuseStatfs{Blocks: HangingStatfs, Bfree: HangingStatfs / 2,
 			Bavail: HangingStatfs / 4, Bsize: 4096, Frsize: 4096, Namelen: 255})
 	case opGetattr:
-		return h.reply(in.Unique, 0, attributes(in.Node))
+		return h.reply(in.Unique, 0, attributes(in.Node, diskSize))
 	}
 	return h.reply(in.Unique, -int32(unix.ENOSYS), nil)
 }
 
+// replyEntry says that the one file is there.
+func (h *Hanging) replyEntry(unique uint64, size int64) error {
+	entry := fuseEntry{Node: diskNode, EntryValid: 3600, AttrValid: 3600}
+	attr, err := binary.Append(nil, binary.NativeEndian, attributes(diskNode, size))
+	if err != nil {
+		return err
+	}
+	copy(entry.Attr[:], attr[16:])
+	return h.reply(unique, 0, entry)
+}
+
 // attributes are those of the root or of the one file.
-func attributes(node uint64) fuseAttr {
+func attributes(node uint64, size int64) fuseAttr {
 	if node == rootNode {
 		return fuseAttr{Valid: 3600, Ino: rootNode, Mode: unix.S_IFDIR | 0o755, Nlink: 2, Blksize: 4096}
 	}
-	return fuseAttr{Valid: 3600, Ino: diskNode, Mode: unix.S_IFREG | 0o600, Size: diskSize, Blocks: diskSize / 512, Nlink: 1, Blksize: 4096}
+	return fuseAttr{Valid: 3600, Ino: diskNode, Mode: unix.S_IFREG | 0o600, Size: uint64(size), Blocks: uint64(size) / 512, Nlink: 1, Blksize: 4096}
 }
 
-func (h *Hanging) read() (in fuseIn, err error) {
+// read takes the next request, in its head and what stands behind that.
+func (h *Hanging) read() (in fuseIn, body []byte, err error) {
 	buf := make([]byte, fuseBuffer)
 	for {
 		n, err := unix.Read(h.fd, buf)
@@ -142,9 +165,9 @@ func (h *Hanging) read() (in fuseIn, err error) {
 			continue
 		}
 		if err != nil {
-			return in, err
+			return in, nil, err
 		}
-		return in, binary.Read(bytes.NewReader(buf[:n]), binary.NativeEndian, &in)
+		return in, buf[min(n, binary.Size(in)):n], binary.Read(bytes.NewReader(buf[:n]), binary.NativeEndian, &in)
 	}
 }
 

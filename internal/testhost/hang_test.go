@@ -1,6 +1,7 @@
 package testhost
 
 import (
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -76,5 +77,44 @@ func TestMountNS(t *testing.T) {
 	}
 	if err := os.WriteFile(dir+"/inside", nil, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFaultFile: a loop over the file keeps what is written to it, and fails as it is told and no longer.
+func TestFaultFile(t *testing.T) {
+	if !MountNS(t) {
+		return
+	}
+	f := NewFaultFile(t, 8<<20)
+	disk := NewLoop(t, LoopOptions{Device: f.Path})
+	dev, err := os.OpenFile(disk.Path, os.O_RDWR|unix.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	block, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(block, "kept")
+	transfer := map[string]func() error{
+		FaultRead:  func() error { _, err := dev.ReadAt(block, 1<<20); return err },
+		FaultWrite: func() error { _, err := dev.WriteAt(block, 1<<20); return err },
+		FaultFlush: dev.Sync,
+	}
+	for _, request := range []string{FaultWrite, FaultRead, FaultFlush} {
+		if err := transfer[request](); err != nil {
+			t.Fatalf("%s: %v", request, err)
+		}
+		f.Fail(request)
+		if err := transfer[request](); !errors.Is(err, unix.EIO) {
+			t.Errorf("%s that is to fail: %v", request, err)
+		}
+		if f.Heal() == 0 {
+			t.Errorf("%s: none has failed", request)
+		}
+		if err := transfer[request](); err != nil || string(block[:4]) != "kept" {
+			t.Errorf("%s afterwards: %q, %v", request, block[:4], err)
+		}
 	}
 }

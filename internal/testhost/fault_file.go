@@ -1,0 +1,132 @@
+package testhost
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// The requests of a disk that can be made to fail.
+const (
+	FaultRead  = "read"
+	FaultWrite = "write"
+	FaultFlush = "flush"
+)
+
+// FaultFile is a file whose reads, writes or flushes fail with EIO while the test says so. A loop over it is a
+// disk that fails so.
+type FaultFile struct {
+	Path string
+
+	h       *Hanging // its FUSE filesystem
+	backing *os.File
+	size    int64
+
+	mu     sync.Mutex
+	faults map[string]int64 // by request: from which byte on; of a flush 0
+	hits   int              // requests that failed since the last Fail
+}
+
+// NewFaultFile makes one, sparse, on which every request succeeds. It needs root, and should be called inside
+// MountNS. It goes with the test, when no loop should stand on it any more: what that waits for fails then.
+func NewFaultFile(t testing.TB, size int64) *FaultFile {
+	t.Helper()
+	backing, err := os.Create(filepath.Join(t.TempDir(), "backing"))
+	if err == nil {
+		err = backing.Truncate(size)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { backing.Close() }) // behind the end of the filesystem
+	f := &FaultFile{h: NewHanging(t), backing: backing, size: size, faults: make(map[string]int64)}
+	f.Path = f.h.Path + "/" + diskName
+	f.h.serveWith(f.serve)
+	return f
+}
+
+// Fail has requests of one kind fail from now on.
+func (f *FaultFile) Fail(request string) { f.FailFrom(request, 0) }
+
+// FailFrom has those fail that reach behind the first so many bytes.
+func (f *FaultFile) FailFrom(request string, at int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults[request], f.hits = at, 0
+}
+
+// Heal ends all faults and tells how many requests failed since the last one began.
+func (f *FaultFile) Heal() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.faults)
+	return f.hits
+}
+
+// fails tells whether a request is to fail that ends at a byte.
+func (f *FaultFile) fails(request string, end int64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	from, faulty := f.faults[request]
+	if faulty = faulty && end >= from; faulty {
+		f.hits++
+	}
+	return faulty
+}
+
+// serve answers one request.
+func (f *FaultFile) serve() error {
+	h := f.h
+	in, body, err := h.read()
+	if err != nil {
+		return err
+	}
+	switch in.Opcode {
+	case opForget, opBatchForget, opInterrupt:
+		return nil
+	case opLookup:
+		return h.replyEntry(in.Unique, f.size)
+	case opGetattr:
+		return h.reply(in.Unique, 0, attributes(in.Node, f.size))
+	case opOpen:
+		return h.reply(in.Unique, 0, fuseOpen{Flags: directIO})
+	case opRelease, opFlush: // FUSE's flush is a close
+		return h.reply(in.Unique, 0, nil)
+	case opFsync:
+		if f.fails(FaultFlush, 0) {
+			return h.reply(in.Unique, -int32(unix.EIO), nil)
+		}
+		return h.reply(in.Unique, 0, nil)
+	case opRead, opWrite:
+		var at fuseTransfer
+		if err := binary.Read(bytes.NewReader(body), binary.NativeEndian, &at); err != nil {
+			return err
+		}
+		return f.transfer(in, &at, body[binary.Size(at):])
+	}
+	return h.reply(in.Unique, -int32(unix.ENOSYS), nil)
+}
+
+func (f *FaultFile) transfer(in fuseIn, at *fuseTransfer, body []byte) error {
+	request := map[uint32]string{opRead: FaultRead, opWrite: FaultWrite}[in.Opcode]
+	if f.fails(request, int64(at.Offset)+int64(at.Size)) {
+		return f.h.reply(in.Unique, -int32(unix.EIO), nil)
+	}
+	if in.Opcode == opWrite {
+		if _, err := f.backing.WriteAt(body[:at.Size], int64(at.Offset)); err != nil {
+			return f.h.reply(in.Unique, -int32(unix.EIO), nil)
+		}
+		return f.h.reply(in.Unique, 0, fuseWritten{Size: at.Size})
+	}
+	b := make([]byte, at.Size)
+	n, err := f.backing.ReadAt(b, int64(at.Offset))
+	if n == 0 && err != nil && int64(at.Offset) < f.size {
+		return f.h.reply(in.Unique, -int32(unix.EIO), nil)
+	}
+	return f.h.reply(in.Unique, 0, b[:n])
+}
