@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -31,6 +32,8 @@ type conn struct {
 
 	readBy readDeadline
 	out    immediateWriter
+	gather bool   // a large piece of an answer is on its way through net/http
+	held   []byte // the beginning of it
 
 	// cutoff is when the answer that is being written must be with the client, to its last byte; zero
 	// is no such instant. It belongs to the goroutine that serves the connection, which lends it to a
@@ -138,7 +141,40 @@ func (c *conn) Write(p []byte) (int, error) {
 		}
 		return len(p), nil
 	}
-	n, err := c.out.write(p)
+	if c.gather && len(c.held) == 0 && len(p) <= httpBuffer {
+		c.held = append(c.held, p...)
+		return len(p), nil
+	}
+	return c.put(p)
+}
+
+// httpBuffer is the size of the buffer of net/http's connections, which is written first wherever something
+// stands in it, as the length of a chunk does.
+const httpBuffer = 4 << 10
+
+// sendThrough has net/http write a piece of an answer to the connection. What it would write as a small part
+// and then a large one goes out in one piece: a client is woken up once, not twice.
+func (c *conn) sendThrough(w io.Writer, p []byte) (int, error) {
+	c.gather = c.out.socket != nil && len(p) > httpBuffer
+	n, err := w.Write(p)
+	c.gather = false
+	if len(c.held) > 0 {
+		_, late := c.put(nil)
+		err = cmp.Or(err, late)
+	}
+	return n, err
+}
+
+// put writes what is held and then p, and returns how much of p it wrote.
+func (c *conn) put(p []byte) (int, error) {
+	held := c.held
+	c.held = c.held[:0]
+	n, err := c.out.write(held, p)
+	if n < len(held) && err == nil {
+		_, err = c.push(held[n:], c.cutoff)
+		n = len(held)
+	}
+	n = max(n-len(held), 0)
 	if err != nil || n == len(p) {
 		return n, err
 	}

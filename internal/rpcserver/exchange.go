@@ -167,7 +167,7 @@ var jsonType = []string{"application/json"}
 
 // write puts p on the wire behind what is there.
 func (x *exchange) write(p []byte) error {
-	n, err := x.w.Write(p)
+	n, err := x.c.sendThrough(x.w, p)
 	x.s.metrics.sent.Add(float64(n))
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What follows saves a connection most of its timers. Each deadline that is set moves a timer of the
@@ -54,7 +56,7 @@ func (d *readDeadline) apply(c net.Conn) error {
 // whoever may write to the connection.
 type immediateWriter struct {
 	socket syscall.RawConn // nil: there is no socket to write to directly, as under TLS
-	p      []byte
+	parts  [2][]byte       // what is to be written, one behind the other
 	n      int
 	err    error
 	try    func(fd uintptr) bool // made once, since it would be made anew for each write
@@ -71,19 +73,23 @@ func (w *immediateWriter) open(c net.Conn) {
 	}
 	w.socket = socket
 	w.try = func(fd uintptr) bool {
-		w.n, w.err = syscall.Write(int(fd), w.p)
+		if len(w.parts[0]) == 0 {
+			w.n, w.err = syscall.Write(int(fd), w.parts[1])
+		} else {
+			w.n, w.err = unix.Writev(int(fd), w.parts[:])
+		}
 		return true
 	}
 }
 
-// write writes as much of p as the socket has room for, which may be nothing.
-func (w *immediateWriter) write(p []byte) (int, error) {
+// write writes as much of first and then of p as the socket has room for, which may be nothing.
+func (w *immediateWriter) write(first, p []byte) (int, error) {
 	if w.socket == nil {
 		return 0, nil
 	}
-	w.p, w.n, w.err = p, 0, nil
+	w.parts, w.n, w.err = [2][]byte{first, p}, 0, nil
 	err := w.socket.Write(w.try)
-	w.p = nil
+	w.parts = [2][]byte{}
 	switch {
 	case err != nil:
 		return 0, err

@@ -101,7 +101,7 @@ func TestImmediateWriter(t *testing.T) {
 	p := make([]byte, 100<<10)
 	total := 0
 	for n := 1; n > 0; total += n { // until there is no room
-		if n, err = w.write(p); err != nil {
+		if n, err = w.write(nil, p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,18 +109,18 @@ func TestImmediateWriter(t *testing.T) {
 		t.Errorf("the socket took %d bytes", total)
 	}
 	theirs.Close()
-	if _, err := w.write(p); err == nil {
+	if _, err := w.write(nil, p); err == nil {
 		t.Error("nobody reads, and there is no error")
 	}
 	ours.Close()
-	if _, err := w.write(p); !errors.Is(err, net.ErrClosed) {
+	if _, err := w.write(nil, p); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("on a closed connection: %v", err)
 	}
 	var none immediateWriter
 	pipe, other := net.Pipe()
 	defer other.Close()
 	none.open(pipe)
-	if n, err := none.write(p); n != 0 || err != nil {
+	if n, err := none.write(nil, p); n != 0 || err != nil {
 		t.Errorf("without a socket: %d, %v", n, err)
 	}
 }
