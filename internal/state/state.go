@@ -168,8 +168,9 @@ func (s *Store) Pending() []*Write {
 	return list
 }
 
-// Interrupted are the writes of class [Report] that were cut off, oldest first. One leaves the list when a
-// later write with the same Subject is done, or by [Store.Forget].
+// Interrupted are the writes of class [Report] of which nobody knows how they ended, oldest first: those that a
+// crash cut off, and those that [Write.Left] gave up. One leaves the list when a later write with the same
+// Subject is done, or by [Store.Forget].
 func (s *Store) Interrupted() []Unfinished {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -227,7 +228,7 @@ func (s *Store) Set(changes ...Change) error {
 	return nil
 }
 
-// Write is a write of the host that has begun. Exactly one of Done and Undone ends it.
+// Write is a write of the host that has begun. Exactly one of Done, Undone and Left ends it.
 type Write struct {
 	store  *Store
 	id     uint64
@@ -265,6 +266,17 @@ func (w *Write) Undone(cause error) error {
 		rec.Cause = cut(cause.Error(), maxCause)
 	}
 	return w.end(&item{rec: rec, ends: w, then: func() {}})
+}
+
+// Left says of a write of class [Report] that it ended somewhere on the way: what the host has now is neither
+// what the intent said nor what was there before. From now on it is among the interrupted ones, as after a crash:
+// the journal has the intent, and needs no more.
+func (w *Write) Left() {
+	s := w.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, w.id)
+	s.interrupted[w.id] = Unfinished{ID: w.id, Intent: w.intent}
 }
 
 func (w *Write) end(it *item) error {

@@ -239,3 +239,34 @@ func TestChangeThatCannotBeKeptIsRefused(t *testing.T) {
 		t.Error("a good one afterwards:", err)
 	}
 }
+
+// TestWriteThatIsLeftIsReportedUntilALaterOneIsDone: at once, after a start, and through folds.
+func TestWriteThatIsLeftIsReportedUntilALaterOneIsDone(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	format := Intent{Method: "vol.create_filesystem", Class: Report, Subject: "/dev/sdb"}
+	begin(t, s, format).Left()
+	other := format
+	other.Subject = "/dev/sdc"
+	begin(t, s, other).Left()
+	subjects := func(s *Store) (list []string) {
+		for _, u := range s.Interrupted() {
+			list = append(list, u.Subject)
+		}
+		return list
+	}
+	left := []string{"/dev/sdb", "/dev/sdc"}
+	must(t, s.Fold())
+	if again := open(t, dir, Options{}); !slices.Equal(subjects(s), left) || !slices.Equal(subjects(again), left) {
+		t.Errorf("%v, after a start %v", subjects(s), subjects(again))
+	}
+	must(t, begin(t, s, format).Done())
+	for _, fold := range []bool{false, true} {
+		if fold {
+			must(t, s.Fold())
+		}
+		if again := open(t, dir, Options{}); !slices.Equal(subjects(s), left[1:]) || !slices.Equal(subjects(again), left[1:]) {
+			t.Errorf("folded %v: %v, after a start %v", fold, subjects(s), subjects(again))
+		}
+	}
+}

@@ -11013,6 +11013,10 @@ func (v *VolSnapshotSubvolumeResult) AppendJSON(b []byte) []byte {
 func (v *VolStopMDArrayResult) AppendJSON(b []byte) []byte {
 	b = append(b, `{"deleted":`...)
 	b = jsonwire.AppendBool(b, v.Deleted)
+	if v.Unregistered.set {
+		b = append(b, `,"unregistered":`...)
+		b = jsonwire.AppendBool(b, v.Unregistered.value)
+	}
 	b = append(b, `,"zeroed":[`...)
 	for i := range v.Zeroed {
 		if i > 0 {

@@ -1035,7 +1035,9 @@ type VolCreateMDArrayParams struct {
 // anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and
 // by-path links are fine. Where it is another device than expect says, nothing is touched (refused, rule
 // expectation). With zero_superblocks its members forget that they ever belonged to it, and no call brings
-// the array back; without it `mdadm --assemble` does. A device name that leads nowhere is deleted: false; a
+// the array back; without it `mdadm --assemble` does. A device name that leads nowhere is deleted: false;
+// where it is /dev/md/NAME of a registered array that does not run, that is struck off all the same
+// (unregistered: true), and with zero_superblocks the free devices that bear its superblock are wiped. A
 // device that is no array is conflict.
 type VolStopMDArrayParams struct {
 	// The array.

@@ -6406,8 +6406,10 @@ const (
 
 // VolStopMDArrayResult: What was stopped.
 type VolStopMDArrayResult struct {
-	// False: there is no such array.
+	// It was stopped. False: no such array ran.
 	Deleted bool `json:"deleted"`
+	// It was struck off the registry, and will not be assembled at boot; absent where it was not in it.
+	Unregistered Opt[bool] `json:"unregistered,omitzero"`
 	// Members whose superblocks were wiped.
 	Zeroed []string `json:"zeroed"`
 	// Its link below /dev/md was there and is gone.

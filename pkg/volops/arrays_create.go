@@ -2,6 +2,7 @@ package volops
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -41,13 +42,38 @@ func (v *Vol) CreateMDArray(ctx context.Context, p *registry.VolCreateMDArrayPar
 		return nil, notApplied(err)
 	}
 	if stands != nil {
+		if err := c.adopt(stands); err != nil {
+			return nil, appliedAs(err, registry.AppliedYes)
+		}
 		return &registry.VolCreateMDArrayResult{Created: false, Array: *stands}, nil
 	}
 	row, err := c.run(ctx)
 	if err != nil {
 		return nil, err
 	}
+	v.settle(h.targets)
 	return &registry.VolCreateMDArrayResult{Created: true, Array: *row}, nil
+}
+
+// adopt enters an array into the registry that a call like this one made and was cut off before it could.
+func (c *arrayCreation) adopt(a *registry.MdArray) error {
+	for _, u := range c.v.state.Interrupted() {
+		var detail deviceDetail
+		if u.Method != "vol.create_md_array" || u.Subject != arrayFolder+c.want.name || json.Unmarshal(u.Detail, &detail) != nil || detail.UUID == "" || detail.UUID != a.UUID.Or("") {
+			continue
+		}
+		if err := c.v.state.Set(c.v.arraySpecs.Put(c.want.name, c.spec(detail.UUID))); err != nil {
+			return err
+		}
+		a.Managed = true
+		return c.v.state.Forget(u.ID)
+	}
+	return nil
+}
+
+// spec is what the registry is to keep.
+func (c *arrayCreation) spec(uuid string) arraySpec {
+	return arraySpec{UUID: uuid, Level: c.want.levelText(), Devices: len(c.targets)}
 }
 
 // arrayCreation makes one array.
@@ -142,12 +168,12 @@ func (c *arrayCreation) run(ctx context.Context) (*registry.MdArray, error) {
 	if err := c.apply(ctx); err != nil {
 		return nil, c.failed(ctx, err, before, record)
 	}
-	row, err := c.made(ctx) // the record stays open where what is there is not what was asked for
-	if err != nil {
+	row, err := c.made(ctx)
+	if err != nil { // what is there is not what was asked for
+		record.Left()
 		return nil, appliedAs(err, registry.AppliedYes)
 	}
-	spec := arraySpec{UUID: c.want.uuid, Level: c.want.levelText(), Devices: len(c.targets)}
-	if err := record.Done(c.v.arraySpecs.Put(c.want.name, spec)); err != nil {
+	if err := record.Done(c.v.arraySpecs.Put(c.want.name, c.spec(c.want.uuid))); err != nil {
 		return nil, appliedAs(err, registry.AppliedYes)
 	}
 	row.Managed = true
@@ -196,9 +222,9 @@ func (c *arrayCreation) wipe(ctx context.Context) error {
 
 func (c *arrayCreation) edges(ctx context.Context) (list []string, err error) {
 	for _, t := range c.targets {
-		e, err := hang.Do(ctx, c.v.calls, t.number, t.edges)
+		e, err := t.edges(ctx)
 		if err != nil {
-			return nil, waiting(err, t.path())
+			return nil, err
 		}
 		list = append(list, e)
 	}
@@ -206,10 +232,11 @@ func (c *arrayCreation) edges(ctx context.Context) (list []string, err error) {
 }
 
 // failed is the answer where mdadm failed. MD keeps all that it writes at an end of its members: where these
-// are as they were, nothing was written. Where they are not, the record stays open.
+// are as they were, nothing was written.
 func (c *arrayCreation) failed(ctx context.Context, err error, before []string, record *state.Write) error {
 	after, edgeErr := c.edges(ctx)
 	if edgeErr != nil || !slices.Equal(after, before) {
+		record.Left()
 		return appliedAs(toolError(err, registry.AppliedUnknown), registry.AppliedUnknown)
 	}
 	cause := notApplied(toolError(err, registry.AppliedNo))

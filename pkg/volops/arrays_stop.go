@@ -41,7 +41,7 @@ func (v *Vol) StopMDArray(ctx context.Context, p *registry.VolStopMDArrayParams)
 	defer s.close()
 	var gone *registry.NotFoundError
 	if errors.As(err, &gone) {
-		return v.strikeArray(ctx, p.Device)
+		return s.strike(ctx)
 	}
 	if err == nil {
 		err = s.check(ctx)
@@ -52,7 +52,11 @@ func (v *Vol) StopMDArray(ctx context.Context, p *registry.VolStopMDArrayParams)
 	if err := s.run(ctx); err != nil {
 		return nil, err
 	}
-	return &registry.VolStopMDArrayResult{Deleted: true, Zeroed: s.zeroed, LinkRemoved: s.linkRemoved}, nil
+	r := &registry.VolStopMDArrayResult{Deleted: true, Zeroed: s.zeroed, LinkRemoved: s.linkRemoved}
+	if s.name != "" {
+		r.Unregistered = registry.Some(true)
+	}
+	return r, nil
 }
 
 // arrayStop takes one array out of the kernel.
@@ -232,7 +236,8 @@ func (s *arrayStop) run(ctx context.Context) error {
 	fault.Point("array stopped")
 	s.removeLink()
 	for _, t := range s.wiping {
-		if err := s.zero(ctx, t); err != nil { // the record stays open: a person has to look
+		if err := s.zero(ctx, t); err != nil { // a person has to look
+			record.Left()
 			return appliedAs(err, registry.AppliedYes)
 		}
 	}
@@ -344,24 +349,3 @@ func (s *arrayStop) wipe(f *os.File, size int64) (wiped bool, err error) {
 	return wiped, nil
 }
 
-// strikeArray is for a name that leads to no device: an array that is registered under it is so no longer.
-func (v *Vol) strikeArray(ctx context.Context, device string) (*registry.VolStopMDArrayResult, error) {
-	r := &registry.VolStopMDArrayResult{Zeroed: []string{}}
-	name, below := strings.CutPrefix(filepath.Clean(device), arrayFolder)
-	if !below || !isArrayName(name) {
-		return r, nil
-	}
-	unlock, err := v.state.Lock(ctx, state.Exclusive(arrayObject(name)))
-	if err != nil {
-		return nil, notApplied(err)
-	}
-	defer unlock()
-	if v.arraySpecs.Has(name) {
-		if err := v.state.Set(v.arraySpecs.Remove(name)); err != nil {
-			return nil, notApplied(err)
-		}
-		r.Deleted = true
-	}
-	r.LinkRemoved = v.removeDangling(arrayFolder + name)
-	return r, nil
-}

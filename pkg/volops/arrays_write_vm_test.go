@@ -211,7 +211,7 @@ func stopForGood(t *testing.T, v *Vol, a *registry.MdArray, first, second string
 	got := obtain(t, v, "vol.stop_md_array", "device", "/dev/md/data", "zero_superblocks", true, "expect", map[string]any{"uuid": a.UUID.Or("")})
 	zeroed := []string{first, second}
 	slices.Sort(zeroed)
-	if got["deleted"] != true || got["link_removed"] != true || fmt.Sprint(got["zeroed"]) != fmt.Sprint(zeroed) {
+	if got["deleted"] != true || got["unregistered"] != true || got["link_removed"] != true || fmt.Sprint(got["zeroed"]) != fmt.Sprint(zeroed) {
 		t.Errorf("stopped: %v", got)
 	}
 	for _, device := range zeroed {
@@ -225,7 +225,7 @@ func stopForGood(t *testing.T, v *Vol, a *registry.MdArray, first, second string
 	if row, _ := registeredArrayRow(t, v, "data"); row != nil {
 		t.Errorf("registered: %+v", row)
 	}
-	if again := obtain(t, v, "vol.stop_md_array", "device", "/dev/md/data"); again["deleted"] != false || again["link_removed"] != false {
+	if again := obtain(t, v, "vol.stop_md_array", "device", "/dev/md/data"); again["deleted"] != false || again["unregistered"] != nil || again["link_removed"] != false {
 		t.Errorf("again: %v", again)
 	}
 	if list := v.state.Interrupted(); len(list) > 0 {
@@ -273,7 +273,7 @@ func TestArrayCutOff(t *testing.T) {
 		t.Errorf("%+v, %+v", r.RegisteredArrays, r.Health)
 	}
 	wantKind(t, failure(t, v, "vol.create_md_array", "name", "gone", "devices", disks[2:]), "conflict", "uuid")
-	if got := obtain(t, v, "vol.stop_md_array", "device", "/dev/md/gone"); got["deleted"] != true {
+	if got := obtain(t, v, "vol.stop_md_array", "device", "/dev/md/gone"); got["deleted"] != false || got["unregistered"] != true {
 		t.Errorf("%v", got)
 	}
 	if row, _ := registeredArrayRow(t, v, "gone"); row != nil {

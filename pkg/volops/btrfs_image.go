@@ -52,13 +52,15 @@ func (w *formatting) makeBtrfs(ctx context.Context) error {
 		return notApplied(err)
 	}
 	fault.Point("copy filesystem")
-	if err := w.copyImages(images, devices); err != nil { // the record stays open
-		return appliedAs(err, registry.AppliedYes)
+	if err := w.copyImages(ctx, images, devices); err != nil {
+		record.Left()
+		return appliedAs(err, registry.AppliedUnknown)
 	}
 	fault.Point("filesystem copied")
 	for i, t := range w.targets {
-		if err := w.clean(t, devices[i]); err != nil {
-			return appliedAs(err, registry.AppliedYes)
+		if err := t.do(ctx, func() error { return w.clean(t, devices[i]) }); err != nil {
+			record.Left()
+			return appliedAs(err, registry.AppliedUnknown)
 		}
 	}
 	return appliedAs(record.Done(), registry.AppliedYes)
@@ -106,42 +108,52 @@ func (w *formatting) claim() (files []*os.File, err error) {
 	return files, nil
 }
 
-// copyImages ends what stood on the devices, copies what was written, and the superblocks last.
-func (w *formatting) copyImages(images, devices []*os.File) error {
-	for i, f := range devices {
-		if w.mkfs.options.Discard.Or(true) {
-			discard(f, w.targets[i].size)
+// copyImages ends what stood on the devices, copies what was written, and the superblocks last. No device is
+// ahead of another.
+func (w *formatting) copyImages(ctx context.Context, images, devices []*os.File) error {
+	for _, stage := range []struct {
+		what string
+		copy func(t *target, to, from *os.File) error
+	}{
+		{"end what is on", func(t *target, to, _ *os.File) error { return w.endOld(t, to) }},
+		{"write filesystem to", func(_ *target, to, from *os.File) error { return copyData(to, from) }},
+		{"write superblock to", func(_ *target, to, from *os.File) error {
+			return copyRange(to, from, superblockAt, superblockAt+superblockSize)
+		}},
+	} {
+		for i, t := range w.targets {
+			err := t.do(ctx, func() error {
+				if err := stage.copy(t, devices[i], images[i]); err != nil {
+					return fmt.Errorf("%s %s: %w", stage.what, t.path(), err)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
 		}
-		if _, err := f.WriteAt(make([]byte, superblockSize), superblockAt); err != nil {
-			return fmt.Errorf("end what is on %s: %w", w.targets[i].path(), err)
-		}
-	}
-	if err := syncAll(devices); err != nil {
-		return err
-	}
-	for i, f := range devices {
-		if err := copyData(f, images[i]); err != nil {
-			return fmt.Errorf("write filesystem to %s: %w", w.targets[i].path(), err)
-		}
-	}
-	if err := syncAll(devices); err != nil {
-		return err
-	}
-	for i, f := range devices {
-		if err := copyRange(f, images[i], superblockAt, superblockAt+superblockSize); err != nil {
-			return fmt.Errorf("write superblock to %s: %w", w.targets[i].path(), err)
-		}
-	}
-	return syncAll(devices)
-}
-
-func syncAll(files []*os.File) error {
-	for _, f := range files {
-		if err := f.Sync(); err != nil {
-			return fmt.Errorf("flush %s: %w", f.Name(), err)
+		for i, t := range w.targets {
+			err := t.do(ctx, func() error {
+				if err := devices[i].Sync(); err != nil {
+					return fmt.Errorf("flush %s: %w", t.path(), err)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// endOld ends what stood on a device.
+func (w *formatting) endOld(t *target, f *os.File) error {
+	if w.mkfs.options.Discard.Or(true) {
+		discard(f, t.size)
+	}
+	_, err := f.WriteAt(make([]byte, superblockSize), superblockAt)
+	return err
 }
 
 // copyData copies what is no hole of a sparse file, but for the first superblock.

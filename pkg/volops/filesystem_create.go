@@ -1,6 +1,7 @@
 package volops
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -15,9 +16,11 @@ import (
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/fault"
 	"github.com/geomind/my_os_server/internal/gpt"
+	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/hostexec"
 	"github.com/geomind/my_os_server/internal/inuse"
 	"github.com/geomind/my_os_server/internal/ondisk"
+	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -59,8 +62,11 @@ type formatting struct {
 // run makes the filesystem; false where it stands already.
 func (w *formatting) run(ctx context.Context) (bool, error) {
 	stands, err := w.standing()
-	if err != nil || stands {
+	if err != nil {
 		return false, err
+	}
+	if stands {
+		return false, w.finish(ctx)
 	}
 	for _, t := range w.targets {
 		if err := t.guard(ctx); err != nil {
@@ -76,10 +82,35 @@ func (w *formatting) run(ctx context.Context) (bool, error) {
 	if err := w.mkfs.program.Installed(); err != nil {
 		return false, toolError(err, registry.AppliedNo)
 	}
+	make := w.makeDirectly
 	if w.mkfs.typ == "btrfs" {
-		return true, w.makeBtrfs(ctx)
+		make = w.makeBtrfs
 	}
-	return true, w.makeDirectly(ctx)
+	if err := make(ctx); err != nil {
+		return false, err
+	}
+	w.v.settle(w.targets)
+	return true, nil
+}
+
+// finish brings to its end what stands and was cut off before it was told of: what marks it comes last, so that
+// it is whole, but nobody knows whether it is on the disk, nor whether older marks are gone. Where somebody uses
+// it by now there is nothing to do.
+func (w *formatting) finish(ctx context.Context) error {
+	for _, t := range w.targets {
+		if len(t.cutOff()) == 0 {
+			continue
+		}
+		err := t.guard(ctx)
+		if err == nil {
+			err = t.do(ctx, func() error { return w.cleanUnclaimed(t) })
+		}
+		if err != nil && !isBusy(err) {
+			return notApplied(err)
+		}
+	}
+	w.v.settle(w.targets)
+	return nil
 }
 
 // randomUUID makes one up, as the type has it.
@@ -142,6 +173,9 @@ func (w *formatting) overwrites(t *target) error {
 	default:
 		return nil
 	}
+	if s := t.contents.Signature; s != nil && t.contents.Table == nil && slices.ContainsFunc(t.cutOff(w.method), func(d deviceDetail) bool { return d.Provisional == s.UUID }) {
+		return nil // half of what a call like this one began
+	}
 	if !w.force {
 		return refused("signature", "force", fmt.Sprintf("%s bears %s", t.path(), what))
 	}
@@ -153,39 +187,48 @@ func (w *formatting) overwrites(t *target) error {
 // took the device since the guard looked keeps it, and the program fails.
 func (w *formatting) makeDirectly(ctx context.Context) error {
 	t := w.targets[0]
-	before, err := t.edges()
+	before, err := t.edges(ctx)
 	if err != nil {
 		return notApplied(err)
 	}
-	record, err := w.v.begin(ctx, w.method, w.targets, w.mkfs.uuid)
+	final := w.mkfs.uuid
+	detail := deviceDetail{UUID: final}
+	if w.mkfs.typ == "vfat" {
+		detail.Provisional = w.randomUUID()
+	}
+	record, err := w.v.beginAs(ctx, w.method, t.path(), w.targets, detail)
 	if err != nil {
 		return notApplied(err)
 	}
 	fault.Point("run mkfs")
+	w.mkfs.uuid = cmp.Or(detail.Provisional, final)
 	_, err = w.v.run(ctx, w.mkfs.program, nil, w.mkfs.arguments(t.partition == nil, w.v.root+t.path())...)
+	w.mkfs.uuid = final
 	if err != nil {
-		return w.failed(ctx, err, before, record.Undone)
+		return w.failed(ctx, err, before, record)
 	}
 	fault.Point("mkfs has run")
-	if err := w.cleanUnclaimed(t); err != nil { // the record stays open: what stands there is not what was asked for
-		return appliedAs(err, registry.AppliedYes)
+	if err := t.do(ctx, func() error { return w.cleanUnclaimed(t) }); err != nil {
+		record.Left()
+		return appliedAs(err, registry.AppliedUnknown)
 	}
 	return appliedAs(record.Done(), registry.AppliedYes)
 }
 
 // failed is the answer where a program failed. All of them begin with the start of the device: where that is
-// as it was, nothing was written. Where it is not, the record stays open.
-func (w *formatting) failed(ctx context.Context, err error, before string, undone func(error) error) error {
+// as it was, nothing was written.
+func (w *formatting) failed(ctx context.Context, err error, before string, record *state.Write) error {
 	t := w.targets[0]
-	after, edgeErr := t.edges()
+	after, edgeErr := t.edges(ctx)
 	if edgeErr != nil || after != before {
+		record.Left()
 		return toolError(err, registry.AppliedUnknown)
 	}
 	cause := toolError(err, registry.AppliedNo)
 	if busy := t.free(ctx, t.claimants()); isBusy(busy) {
 		cause = busy
 	}
-	if err := undone(err); err != nil {
+	if err := record.Undone(err); err != nil {
 		return errors.Join(cause, err)
 	}
 	return cause
@@ -200,14 +243,17 @@ func isBusy(err error) bool {
 const edgeSize = 1 << 20
 
 // edges are the bytes at both ends of the device.
-func (t *target) edges() (string, error) {
+func (t *target) edges(ctx context.Context) (string, error) {
 	size := min(edgeSize, t.size)
-	b := make([]byte, 2*size)
-	if _, err := t.pin.ReadAt(b[:size], 0); err != nil {
-		return "", err
-	}
-	_, err := t.pin.ReadAt(b[size:], t.size-size)
-	return string(b), err
+	edges, err := hang.Do(ctx, t.v.calls, t.number, func() (string, error) {
+		b := make([]byte, 2*size)
+		if _, err := t.pin.ReadAt(b[:size], 0); err != nil {
+			return "", err
+		}
+		_, err := t.pin.ReadAt(b[size:], t.size-size)
+		return string(b), err
+	})
+	return edges, waiting(err, t.path())
 }
 
 // toolError turns what is wrong with a program of the host into the answer that says so.
@@ -256,10 +302,31 @@ func (w *formatting) clean(t *target, f *os.File) error {
 	if err := w.wipe(t, f); err != nil {
 		return err
 	}
+	if w.mkfs.typ == "vfat" {
+		if err := w.nameFAT(t, f); err != nil {
+			return err
+		}
+	}
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("flush %s: %w", t.path(), err)
 	}
 	return w.verify(t, f)
+}
+
+// nameFAT gives a new FAT, whose program writes the number at the very start, the one that it is known by: with
+// that it is whole.
+func (w *formatting) nameFAT(t *target, f *os.File) error {
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("flush %s: %w", t.path(), err)
+	}
+	list, err := ondisk.FATSerial(f, w.mkfs.uuid)
+	for i := 0; err == nil && i < len(list); i++ {
+		_, err = f.WriteAt(list[i].Bytes, list[i].Offset)
+	}
+	if err != nil {
+		return fmt.Errorf("name the vfat on %s: %w", t.path(), err)
+	}
+	return nil
 }
 
 // verify checks that a device bears what was asked for, and nothing else.

@@ -15,6 +15,7 @@ import (
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/fault"
 	"github.com/geomind/my_os_server/internal/gpt"
+	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/inuse"
 	"github.com/geomind/my_os_server/internal/ondisk"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -85,6 +86,7 @@ func (v *Vol) CreatePartition(ctx context.Context, p *registry.VolCreatePartitio
 	if err != nil {
 		return nil, err
 	}
+	v.settle(h.targets, tableWrites...)
 	return r, m.answer(ctx, r)
 }
 
@@ -112,7 +114,13 @@ func (m *partitionMaker) close() {
 	}
 }
 
+// tableWrites are the methods that change partition tables.
+var tableWrites = []string{"vol.create_partition", "vol.resize_max"}
+
 func (m *partitionMaker) make(ctx context.Context) (*registry.VolCreatePartitionResult, error) {
+	if err := m.mend(ctx); err != nil {
+		return nil, notApplied(err)
+	}
 	stands, err := m.standing()
 	if err != nil {
 		return nil, err
@@ -132,13 +140,38 @@ func (m *partitionMaker) make(ctx context.Context) (*registry.VolCreatePartition
 		return &registry.VolCreatePartitionResult{}, m.addNode(ctx)
 	}
 	r := &registry.VolCreatePartitionResult{Created: true, TableCreated: m.contents.Table == nil}
-	if err := m.plan(); err != nil {
+	if err := m.plan(ctx); err != nil {
 		return nil, notApplied(err)
 	}
 	if err := m.wholeFree(ctx); err != nil {
 		return nil, notApplied(err)
 	}
 	return r, m.write(ctx)
+}
+
+// mend makes a table whole that a change of ours was cut off on: what the new one begins with is then the old
+// table or the one that was to be.
+func (m *partitionMaker) mend(ctx context.Context) error {
+	if len(m.cutOff(tableWrites...)) == 0 {
+		return nil
+	}
+	if err := m.open(ctx); err != nil {
+		return err
+	}
+	err := m.do(ctx, func() error {
+		phases, _, err := gpt.Mend(m.file, m.size, m.sector)
+		if errors.Is(err, gpt.ErrNone) || errors.Is(err, gpt.ErrLayout) { // the first write was the one that failed
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return errors.Join(gpt.Apply(m.file, phases), m.file.Sync())
+	})
+	if err != nil {
+		return fmt.Errorf("mend the partition table of %s: %w", m.path(), err)
+	}
+	return m.look(ctx)
 }
 
 // standing finds the partition with the uuid that was asked for. The error is a conflict where it is of
@@ -183,6 +216,9 @@ func (m *partitionMaker) inKernel(number int) bool {
 // open opens the disk for writing and locks it against udev and other tools, then reads it once more: now
 // nobody who keeps to the lock changes it.
 func (m *partitionMaker) open(ctx context.Context) error {
+	if m.file != nil {
+		return nil
+	}
 	s, err := blk.Open(m.v.root)
 	if err != nil {
 		return err
@@ -213,8 +249,8 @@ func (m *partitionMaker) open(ctx context.Context) error {
 }
 
 // plan finds the extent and enters the partition into the table.
-func (m *partitionMaker) plan() error {
-	if err := m.readTable(); err != nil {
+func (m *partitionMaker) plan(ctx context.Context) error {
+	if err := m.readTable(ctx); err != nil {
 		return err
 	}
 	l := &diskScan{diskList: &diskList{v: m.v}}
@@ -232,7 +268,7 @@ func (m *partitionMaker) plan() error {
 }
 
 // readTable reads the table, or makes one for a blank disk.
-func (m *partitionMaker) readTable() (err error) {
+func (m *partitionMaker) readTable(ctx context.Context) (err error) {
 	c := m.contents
 	switch {
 	case c.Table == nil && (c.Signature != nil || len(m.disk.Partitions) > 0):
@@ -246,7 +282,7 @@ func (m *partitionMaker) readTable() (err error) {
 	case c.Table.Type != "gpt":
 		return m.conflict(fmt.Sprintf("%s has a partition table of type %s, not gpt", m.path(), c.Table.Type))
 	default:
-		m.table, err = gpt.Read(m.file, m.size, m.sector)
+		m.table, err = hang.Do(ctx, m.v.calls, m.target.number, func() (*gpt.Table, error) { return gpt.Read(m.file, m.size, m.sector) })
 		if err == nil {
 			m.table.ToEnd()
 		}
@@ -257,7 +293,7 @@ func (m *partitionMaker) readTable() (err error) {
 	case errors.Is(err, gpt.ErrLayout):
 		return m.conflict(fmt.Sprintf("%s: %v", m.path(), err))
 	}
-	return err
+	return waiting(err, m.path())
 }
 
 func (m *partitionMaker) conflict(message string) error {
@@ -368,12 +404,22 @@ func (m *partitionMaker) write(ctx context.Context) error {
 		return notApplied(err)
 	}
 	fault.Point("write partition table")
-	if err := gpt.Apply(m.file, m.table.Phases()); err != nil {
-		// The record stays open: the next start mends what was cut off.
-		return appliedAs(fmt.Errorf("%s: %w", m.path(), err), registry.AppliedUnknown)
+	if err := m.apply(ctx); err != nil {
+		w.Left()
+		return appliedAs(err, registry.AppliedUnknown)
 	}
 	fault.Point("partition table written")
 	return errors.Join(m.addNode(ctx), w.Done())
+}
+
+// apply writes the table. What is cut off here the next call mends, or the next start.
+func (m *partitionMaker) apply(ctx context.Context) error {
+	return m.do(ctx, func() error {
+		if err := gpt.Apply(m.file, m.table.Phases()); err != nil {
+			return fmt.Errorf("%s: %w", m.path(), err)
+		}
+		return nil
+	})
 }
 
 // addNode has the kernel know of the partition, and waits for its node.
@@ -393,9 +439,11 @@ func (m *partitionMaker) addNode(ctx context.Context) error {
 
 // answer reads back what stands there now.
 func (m *partitionMaker) answer(ctx context.Context, r *registry.VolCreatePartitionResult) error {
-	old, err := ondisk.Signatures(io.NewSectionReader(m.pin, m.extent.start, m.extent.end-m.extent.start), m.extent.end-m.extent.start)
+	old, err := hang.Do(ctx, m.v.calls, m.target.number, func() ([]ondisk.Signature, error) {
+		return ondisk.Signatures(io.NewSectionReader(m.pin, m.extent.start, m.extent.end-m.extent.start), m.extent.end-m.extent.start)
+	})
 	if err != nil {
-		return appliedAs(err, registry.AppliedYes)
+		return appliedAs(waiting(err, m.path()), registry.AppliedYes)
 	}
 	r.OldSignatures = []registry.Signature{}
 	for i := range old {

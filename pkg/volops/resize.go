@@ -10,7 +10,6 @@ import (
 
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/fault"
-	"github.com/geomind/my_os_server/internal/gpt"
 	"github.com/geomind/my_os_server/internal/grow"
 	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/inuse"
@@ -185,11 +184,6 @@ func (g *growing) device(ctx context.Context, n blk.Number) (t *target, grown bo
 	if err = t.look(ctx); err != nil || !g.partition || t.partition == nil {
 		return t, false, notApplied(err)
 	}
-	unlock, err := g.v.takeTurn(ctx, []*target{t})
-	if err != nil {
-		return t, false, err
-	}
-	defer unlock()
 	if grown, err = g.growPartition(ctx, d, t); err != nil {
 		return t, grown, err
 	}
@@ -202,13 +196,20 @@ func (g *growing) growPartition(ctx context.Context, d *devices, t *target) (boo
 	if err != nil {
 		return false, notApplied(err)
 	}
-	defer whole.close()
+	h := &held{targets: []*target{whole}}
+	defer h.close()
+	if h.unlock, err = g.v.takeTurn(ctx, h.targets); err != nil {
+		return false, err
+	}
 	m := &partitionMaker{target: whole}
 	defer m.close()
 	if err := m.open(ctx); err != nil {
 		return false, notApplied(err)
 	}
-	if err := m.readTable(); err != nil {
+	if err := m.mend(ctx); err != nil {
+		return false, notApplied(err)
+	}
+	if err := m.readTable(ctx); err != nil {
 		return false, notApplied(err)
 	}
 	end, err := m.roomBehind(t.partition.Index)
@@ -231,10 +232,12 @@ func (g *growing) growPartition(ctx context.Context, d *devices, t *target) (boo
 		return false, notApplied(err)
 	}
 	fault.Point("write partition table")
-	if err := gpt.Apply(m.file, m.table.Phases()); err != nil {
-		return false, appliedAs(fmt.Errorf("%s: %w", whole.path(), err), registry.AppliedUnknown)
+	if err := m.apply(ctx); err != nil {
+		w.Left()
+		return false, appliedAs(err, registry.AppliedUnknown)
 	}
 	fault.Point("partition table written")
+	g.v.settle(h.targets, tableWrites...)
 	err = blk.ResizePartition(m.file, t.partition.Index, now.start, end-now.start)
 	return true, errors.Join(appliedAs(err, registry.AppliedYes), w.Done())
 }

@@ -44,6 +44,7 @@ func (v *Vol) CreateSubvolume(ctx context.Context, p *registry.VolCreateSubvolum
 	if err != nil {
 		return nil, err
 	}
+	v.settleSubject("vol.create_subvolume", at.path)
 	row, err := at.row(ctx, s)
 	if err != nil {
 		return nil, appliedAs(err, registry.AppliedYes)
@@ -73,13 +74,16 @@ func (p *place) create(ctx context.Context, v *Vol, want *registry.VolCreateSubv
 		}
 	}
 	s, err := p.createIn(ctx, want)
-	if w == nil {
+	switch {
+	case w == nil:
+		return s, err
+	case err == nil:
+		return s, w.Done()
+	case isUncertain(err):
+		w.Left()
 		return s, err
 	}
-	if err != nil {
-		return s, errors.Join(err, w.Undone(err))
-	}
-	return s, w.Done()
+	return s, errors.Join(err, w.Undone(err))
 }
 
 // takesSteps tells whether a subvolume is to be given more than the kernel gives it at once.
@@ -99,13 +103,16 @@ func (p *place) createIn(ctx context.Context, want *registry.VolCreateSubvolumeP
 	if err := p.configure(ctx, s, want); err != nil {
 		undo := p.fs.DeleteSubvolume(context.WithoutCancel(ctx), s.ID, p.folder, p.name)
 		s.root.Close()
-		return nil, errors.Join(appliedAs(err, registry.AppliedNo), undo)
+		if undo != nil {
+			return nil, errors.Join(appliedAs(err, registry.AppliedUnknown), undo)
+		}
+		return nil, appliedAs(err, registry.AppliedNo)
 	}
 	fault.Point("subvolume configured")
 	if want.Durable.Or(true) {
 		if err := p.fs.Commit(ctx); err != nil {
 			s.root.Close()
-			return nil, appliedAs(err, registry.AppliedYes)
+			return nil, appliedAs(err, registry.AppliedUnknown) // the next mount may know nothing of it
 		}
 	}
 	return s, nil
@@ -154,10 +161,19 @@ func (v *Vol) finishSubvolume(ctx context.Context, u state.Unfinished) error {
 	return at.fs.Commit(ctx)
 }
 
-// failed says why nothing was made.
+// isUncertain tells whether a write that failed may have left something.
+func isUncertain(err error) bool {
+	var e *registry.OSError
+	return errors.As(err, &e) && e.Applied.Or(registry.AppliedNo) != registry.AppliedNo
+}
+
+// failed says why nothing was made. What fails as the device does may have reached that before.
 func (p *place) failed(err error) error {
-	if errors.Is(err, unix.EEXIST) {
+	switch {
+	case errors.Is(err, unix.EEXIST):
 		return p.occupied("there already")
+	case errors.Is(err, unix.EIO):
+		return appliedAs(err, registry.AppliedUnknown)
 	}
 	return notApplied(err)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,7 @@ func (v *Vol) DeleteSubvolume(ctx context.Context, p *registry.VolDeleteSubvolum
 	at, err := v.placeAt(ctx, p.Path, "path")
 	var none *registry.NotFoundError
 	if errors.As(err, &none) && none.Resource == "path" {
+		v.settleSubject("vol.delete_subvolume", filepath.Clean(p.Path))
 		return &registry.VolDeleteSubvolumeResult{Ids: []int64{}}, nil
 	}
 	if err != nil {
@@ -41,6 +43,7 @@ func (v *Vol) DeleteSubvolume(ctx context.Context, p *registry.VolDeleteSubvolum
 	}
 	r := &registry.VolDeleteSubvolumeResult{Ids: []int64{}}
 	if s == nil {
+		v.settleSubject("vol.delete_subvolume", at.path)
 		return r, nil
 	}
 	defer s.root.Close()
@@ -181,7 +184,8 @@ func (d *deletion) run(ctx context.Context, p *registry.VolDeleteSubvolumeParams
 	}
 	if p.Durable.Or(true) {
 		if err := d.fs.Commit(ctx); err != nil {
-			return errors.Join(appliedAs(err, registry.AppliedYes), w.Done())
+			w.Left() // it is gone, and may be there again after the next mount
+			return appliedAs(err, registry.AppliedUnknown)
 		}
 	}
 	if quotas.On {

@@ -52,7 +52,7 @@ func (v *Vol) SetQuota(ctx context.Context, p *registry.VolSetQuotaParams) (*reg
 	}
 	if r.Changed {
 		if err := f.Commit(ctx); err != nil {
-			return nil, appliedAs(err, registry.AppliedYes)
+			return nil, appliedAs(err, registry.AppliedUnknown)
 		}
 	}
 	return r, f.fillQuota(ctx, s.ID, r)

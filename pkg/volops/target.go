@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -27,6 +29,9 @@ type target struct {
 	name   string // kernel name
 	whole  string // kernel name of the disk that it is or lies on
 	pin    *os.File
+
+	steps   sync.WaitGroup // see do
+	running atomic.Int32   // how many of them there are
 
 	// Of the pinned device, once it is this call's turn.
 	disk      *blk.Disk

@@ -66,7 +66,23 @@ type held struct {
 	unlock  func()
 }
 
+// close lets go of the devices and ends the turn: where a step on one of them hangs on, as soon as that ends.
 func (h *held) close() {
+	for _, t := range h.targets {
+		if t.running.Load() > 0 {
+			go func() {
+				for _, t := range h.targets {
+					t.steps.Wait()
+				}
+				h.letGo()
+			}()
+			return
+		}
+	}
+	h.letGo()
+}
+
+func (h *held) letGo() {
 	if h.unlock != nil {
 		h.unlock()
 	}
@@ -136,8 +152,9 @@ func (s *turns) join(object string, most int) (leave func(), ok bool) {
 // deviceDetail is what the journal keeps of a write to a device: enough to know the device again after a
 // boot, where its name may be another's.
 type deviceDetail struct {
-	Devices []journalledDevice `json:"devices"`
-	UUID    string             `json:"uuid,omitempty"` // of what was to be made
+	Devices     []journalledDevice `json:"devices"`
+	UUID        string             `json:"uuid,omitempty"`        // of what was to be made
+	Provisional string             `json:"provisional,omitempty"` // what it bears until it is whole
 }
 
 type journalledDevice struct {
@@ -159,7 +176,10 @@ func (v *Vol) begin(ctx context.Context, method string, targets []*target, uuid 
 
 // beginOn is begin for a write that is about something else than the first of the devices.
 func (v *Vol) beginOn(ctx context.Context, method, subject string, targets []*target, uuid string) (*state.Write, error) {
-	detail := deviceDetail{UUID: uuid}
+	return v.beginAs(ctx, method, subject, targets, deviceDetail{UUID: uuid})
+}
+
+func (v *Vol) beginAs(ctx context.Context, method, subject string, targets []*target, detail deviceDetail) (*state.Write, error) {
 	for _, t := range targets {
 		j := journalledDevice{Path: t.path(), Disk: nodePath(t.whole), Sequence: t.disk.Sequence.Value, Serial: t.disk.Serial, WWN: t.disk.WWN, SizeBytes: t.size, Sector: t.sector}
 		if t.contents.Table != nil {
