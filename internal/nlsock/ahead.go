@@ -3,6 +3,7 @@ package nlsock
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,13 +13,18 @@ import (
 // one processor busy with making them and another one with what is done with them.
 const aheadAfter = 8
 
-// ahead receives a dump's datagrams on a goroutine of its own, one before they are taken. It never waits:
+// aheadAtMost datagrams are held that nobody has taken yet. One keeps the kernel busy; several do where the
+// taker has to wait for something else before it begins.
+const aheadAtMost = 16
+
+// ahead receives a dump's datagrams on a goroutine of its own, some before they are taken. It never waits:
 // where the kernel has nothing at hand, as after the end, it is over, and the rest is received as usual.
 type ahead struct {
-	full  chan datagram // closed by the goroutine at its end
-	empty chan []byte   // closed by the taker
-	taken []byte        // the buffer whose datagram was taken last
-	spare *[bufferSize]byte
+	full   chan datagram // closed by the goroutine at its end
+	empty  chan []byte   // closed by the taker
+	taken  []byte        // the buffer whose datagram was taken last
+	spares []*[bufferSize]byte
+	over   atomic.Bool // no more is wanted
 }
 
 // datagram is one that was received: n bytes, of which buf holds those that it had room for.
@@ -30,12 +36,11 @@ type datagram struct {
 
 var spares = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// receiveAhead begins receiving ahead, into the buffer of c and a spare one. The caller ends it by stop,
+// receiveAhead begins receiving ahead, into the buffer of c and spare ones. The caller ends it by stop,
 // before anything else is received.
 func (c *Conn) receiveAhead() *ahead {
-	h := &ahead{full: make(chan datagram, 1), empty: make(chan []byte, 2), spare: spares.Get().(*[bufferSize]byte)}
+	h := &ahead{full: make(chan datagram, aheadAtMost), empty: make(chan []byte, aheadAtMost+1)}
 	h.empty <- c.buf
-	h.empty <- h.spare[:]
 	go h.run(c)
 	return h
 }
@@ -47,7 +52,11 @@ func (h *ahead) run(c *Conn) {
 		d.n, d.err = recvInto(fd, d.buf)
 		return true
 	}
-	for d.buf = range h.empty {
+	for !h.over.Load() {
+		var ok bool
+		if d.buf, ok = h.buffer(); !ok {
+			return
+		}
 		if err := c.raw.Read(receive); err != nil {
 			d.err = err
 		}
@@ -56,6 +65,22 @@ func (h *ahead) run(c *Conn) {
 		}
 		h.full <- d
 	}
+}
+
+// buffer is the next one to receive into; false where no more is wanted.
+func (h *ahead) buffer() ([]byte, bool) {
+	if len(h.spares) < aheadAtMost {
+		select {
+		case b, ok := <-h.empty:
+			return b, ok
+		default:
+			spare := spares.Get().(*[bufferSize]byte)
+			h.spares = append(h.spares, spare)
+			return spare[:], true
+		}
+	}
+	b, ok := <-h.empty
+	return b, ok
 }
 
 // next returns the next datagram, which holds until next is called again; false where none is to be had
@@ -71,8 +96,11 @@ func (h *ahead) next() (datagram, bool) {
 
 // stop waits until nothing is being received any more.
 func (h *ahead) stop() {
+	h.over.Store(true)
 	close(h.empty)
-	for range h.full { // one at most was received and not taken
+	for range h.full { // what was received and not taken
 	}
-	spares.Put(h.spare)
+	for _, b := range h.spares {
+		spares.Put(b)
+	}
 }

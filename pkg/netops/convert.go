@@ -102,6 +102,12 @@ func namesBy(conn *rtnl.Conn) *interfaceNames {
 	return &interfaceNames{conn: conn, names: map[int]string{}}
 }
 
+// forget empties the list and keeps its memory.
+func (n *interfaceNames) forget() {
+	clear(n.names)
+	n.last, n.name = 0, ""
+}
+
 // note keeps a name that the kernel has told in passing.
 func (n *interfaceNames) note(index int, name string) { n.names[index] = name }
 

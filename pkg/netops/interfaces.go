@@ -3,6 +3,7 @@ package netops
 import (
 	"context"
 	"errors"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -25,14 +26,11 @@ func (n *Net) Interfaces(ctx context.Context, p *registry.NetInterfacesParams, r
 	}
 	defer n.sockets.Put(second)
 
-	d := interfaceDump{
-		conn:      conn,
-		params:    p,
-		out:       limitedTo(rows, p.Limit),
-		row:       newInterfaceRow(second),
-		addresses: newAddressBook(second),
-		ours:      n.ourLink,
-	}
+	d := interfaceDumps.Get().(*interfaceDump)
+	defer d.giveBack()
+	d.conn, d.params, d.out, d.ours = conn, p, limitedTo(rows, p.Limit), n.ourLink
+	d.row.use(second)
+	d.addresses.conn = second
 	if name, ok := p.Name.Get(); ok {
 		return nil, d.one(ctx, name)
 	}
@@ -65,6 +63,20 @@ type interfaceDump struct {
 	row       *interfaceRow
 	addresses *addressBook
 	ours      func(name, alias string) bool
+}
+
+// interfaceDumps keeps the memory of dumps that have ended: that of thousands of addresses costs more to get
+// and to tidy up than to fill.
+var interfaceDumps = sync.Pool{New: func() any {
+	return &interfaceDump{row: newInterfaceRow(nil), addresses: newAddressBook(nil)}
+}}
+
+func (d *interfaceDump) giveBack() {
+	d.row.use(nil)
+	d.addresses.conn = nil
+	d.addresses.forget()
+	*d = interfaceDump{row: d.row, addresses: d.addresses}
+	interfaceDumps.Put(d)
 }
 
 func (d *interfaceDump) all(ctx context.Context) (interrupted bool, err error) {

@@ -27,6 +27,12 @@ func newInterfaceRow(conn *rtnl.Conn) *interfaceRow {
 	return &interfaceRow{conn: conn, names: namesBy(conn)}
 }
 
+// use makes b ask by another socket, and forget what it knows by the one before.
+func (b *interfaceRow) use(conn *rtnl.Conn) {
+	b.conn, b.names.conn, b.veth = conn, conn, nil
+	b.names.forget()
+}
+
 // of returns the row for l, without addresses. It holds until the next one is made.
 func (b *interfaceRow) of(l *rtnl.Link) (*registry.Interface, error) {
 	b.flags = rtnl.AppendLinkFlags(b.flags[:0], l.Flags)
