@@ -52,6 +52,7 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 			State:      s.State,
 			Log:        s.Log,
 			Interfaces: interfaces(s), StateDir: s.StateDir, EtcResolvConf: s.EtcResolvConf,
+			OVSRunDir:   s.OVSRunDir,
 			Unavailable: func() []registry.UnavailableMethod { return lacking },
 		})
 		if err != nil {

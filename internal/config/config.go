@@ -27,7 +27,8 @@ type Config struct {
 	Listen     []string `toml:"listen" flag:"listen"`              // TCP addresses for TLS; see Address
 	StateDir   string   `toml:"state_dir" flag:"state-dir"`        // absolute path
 	// AllowPrivateMounts has vol.mount work in a mount namespace other than that of process 1.
-	AllowPrivateMounts bool `toml:"allow_private_mounts" flag:"allow-private-mounts"`
+	AllowPrivateMounts bool   `toml:"allow_private_mounts" flag:"allow-private-mounts"`
+	OVSRunDir          string `toml:"ovs_run_dir" flag:"ovs-run-dir"` // absolute path
 
 	ACL      string `toml:"acl" flag:"acl"` // absolute path
 	NodeName string `toml:"node_name" flag:"node-name"`

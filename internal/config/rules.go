@@ -27,6 +27,7 @@ var rules = map[string]func(c *Config) string{
 	"listen":      func(c *Config) string { return firstOf(c.Listen, address) },
 	"node_name":   func(c *Config) string { return orEmpty(c.NodeName, nodeName) },
 
+	"ovs_run_dir":    func(c *Config) string { return orEmpty(c.OVSRunDir, absolute) },
 	"mosnet_socket":  func(c *Config) string { return orEmpty(c.MosnetSocket, absolute) },
 	"storage_socket": func(c *Config) string { return orEmpty(c.StorageSocket, absolute) },
 

@@ -46,7 +46,8 @@ type Setup struct {
 	Interfaces    []config.Interface // whose addresses the daemon looks after
 	EtcResolvConf bool               // /etc/resolv.conf is the daemon's to write
 
-	AllowPrivateMounts bool // mounts are made in whatever mount namespace the daemon lives in
+	AllowPrivateMounts bool   // mounts are made in whatever mount namespace the daemon lives in
+	OVSRunDir          string // where the daemons of Open vSwitch have their sockets; "": where they usually are
 
 	ServeAs      string           // the one namespace that is served, in the place of its daemon; "": all
 	Upstreams    []proxy.Upstream // where Program.Upstreams may be found
@@ -87,7 +88,7 @@ func open(p Program, f *flags, c config.Config, log *logger, started time.Time) 
 		return d, err
 	}
 	backend, closeBackend, err := p.Open(Setup{
-		Version: Version(), StartedAt: started, StateDir: folder.path, State: folder.store, Log: d.log, AllowPrivateMounts: c.AllowPrivateMounts,
+		Version: Version(), StartedAt: started, StateDir: folder.path, State: folder.store, Log: d.log, AllowPrivateMounts: c.AllowPrivateMounts, OVSRunDir: c.OVSRunDir,
 		Interfaces: c.Interfaces, EtcResolvConf: c.DNS.EtcResolvConf,
 		ServeAs: f.alias().Namespace, Upstreams: upstreams, UpstreamUIDs: c.UpstreamUIDs,
 	})

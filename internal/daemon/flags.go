@@ -68,6 +68,7 @@ func (f *flags) define(set *flag.FlagSet) {
 	f.setting(set, "tls-client-ca", "`FILE` of who must have issued clients' certificates (default: anyone)", filepath.Abs, func(c *config.Config, s string) { c.TLS.ClientCA = s })
 	f.setting(set, "state-dir", "`FOLDER` for what the daemon must remember (default /var/lib/my_os_server; as a user $XDG_STATE_HOME/my_os_server)", filepath.Abs, func(c *config.Config, s string) { c.StateDir = s })
 	f.toggle(set, "allow-private-mounts", "mount for callers also where nobody outside of this mount namespace sees it", func(c *config.Config, on bool) { c.AllowPrivateMounts = on })
+	f.setting(set, "ovs-run-dir", "`FOLDER` where the daemons of Open vSwitch have their sockets (default /run/openvswitch)", filepath.Abs, func(c *config.Config, s string) { c.OVSRunDir = s })
 	f.setting(set, "acl", "`FILE` that says who may do what (default: root and the daemon's user all, other local users read)", filepath.Abs, func(c *config.Config, s string) { c.ACL = s })
 	set.Func("config", "configuration `FILE` (default "+config.DefaultPath+" where it exists)", func(s string) error {
 		f.configPath = s

@@ -172,7 +172,7 @@ limits.calls = 7
 limits.calls_per_user = 7
 `)
 	t.Chdir("/")
-	f, err := parseFlags(Program{Name: "x"}, []string{"--config", file, "--socket-mode=0660", "--no-hero-socket", "-state-dir", "flag", "--acl", "/flag", "--node-name", "flag", "--log-format", "console", "-v", "--socket", "/a", "--socket", "/b"}, io.Discard)
+	f, err := parseFlags(Program{Name: "x"}, []string{"--config", file, "--socket-mode=0660", "--no-hero-socket", "-state-dir", "flag", "--ovs-run-dir", "ovs", "--acl", "/flag", "--node-name", "flag", "--log-format", "console", "-v", "--socket", "/a", "--socket", "/b"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ limits.calls_per_user = 7
 		t.Fatal(err)
 	}
 	want := config.Default()
-	want.SocketMode, want.HeroSocket, want.StateDir, want.ACL, want.NodeName = "0660", false, "/flag", "/flag", "flag"
+	want.SocketMode, want.HeroSocket, want.StateDir, want.OVSRunDir, want.ACL, want.NodeName = "0660", false, "/flag", "/ovs", "/flag", "flag"
 	want.Log = config.Log{Level: "debug", Format: "console"}
 	want.Limits.Calls, want.Limits.CallsPerUser = 7, 7
 	if diff := cmp.Diff(want, got); diff != "" {

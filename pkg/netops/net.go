@@ -41,6 +41,9 @@ type Options struct {
 	Version   string    // of the daemon
 	StartedAt time.Time // of the daemon
 
+	// OVSRunDir is where the daemons of Open vSwitch have their sockets; "" for /run/openvswitch under Root.
+	OVSRunDir string
+
 	// State is where the daemon remembers what it made; nil: nowhere, and writes are refused.
 	State *state.Store
 	// Log is told what a start restored and could not; the zero Logger tells nobody.

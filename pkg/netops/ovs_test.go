@@ -33,10 +33,11 @@ func TestWithoutOVS(t *testing.T) {
 		}
 	}
 	check(registry.UnsupportedReasonNoOvs)
-	if err := os.MkdirAll(filepath.Dir(root+ovsSocket), 0o755); err != nil {
+	socket := n.ovsRunFile(ovsDBSocket)
+	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(root+ovsSocket, nil, 0o600); err != nil {
+	if err := os.WriteFile(socket, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	check(registry.UnsupportedReasonNotBuiltYet)
