@@ -73,6 +73,8 @@ type Link struct {
 
 	AddrGenMode uint8  // IN6_ADDR_GEN_MODE_*, where HasInet6
 	Token       []byte // IFLA_INET6_TOKEN
+	Managed     bool   // the last router that advertised has addresses to be had by DHCPv6 (RFC 4861 section 4.2: M)
+	OtherConfig bool   // the same of other information (O)
 	HasInet6    bool   // IPv6 told of the interface
 
 	Stats    Stats

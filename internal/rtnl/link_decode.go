@@ -122,6 +122,12 @@ func (l *Link) afSpec(a nlsock.Attrs) error {
 	return a.Err()
 }
 
+// Flags of IFLA_INET6_FLAGS (linux/if_link.h, net/if_inet6.h): what the last router advertised.
+const (
+	ifRAManaged     = 0x40
+	ifRAOtherConfig = 0x80
+)
+
 func (l *Link) inet6(a nlsock.Attrs) error {
 	for a.Next() {
 		switch a.Type() {
@@ -129,6 +135,8 @@ func (l *Link) inet6(a nlsock.Attrs) error {
 			l.AddrGenMode = a.Uint8()
 		case unix.IFLA_INET6_TOKEN:
 			l.Token = a.Bytes()
+		case unix.IFLA_INET6_FLAGS:
+			l.Managed, l.OtherConfig = a.Uint32()&ifRAManaged != 0, a.Uint32()&ifRAOtherConfig != 0
 		}
 	}
 	return a.Err()
