@@ -12,8 +12,10 @@
 // iteration and must be copied to be kept. A Conn serves one request at a time and belongs to one
 // goroutine at a time; a [Pool] keeps idle ones.
 //
-// The package knows no message of any family, takes part in no multicast group, and does not resume
-// a dump: what was interrupted is reported, and taking it again is the caller's decision.
+// Notifications come by sockets of their own ([Listen]), which ask for nothing.
+//
+// The package knows no message of any family, and does not resume a dump: what was interrupted is reported,
+// and taking it again is the caller's decision.
 package nlsock
 
 import (

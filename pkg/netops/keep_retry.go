@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/internal/state"
 )
 
@@ -16,35 +15,25 @@ const (
 	settleTime  = 200 * time.Millisecond // events come in bursts
 )
 
-// Start restores what is registered, and then keeps trying what waits for a link or an address until it is
-// there. It is called once, before the first call.
+// Start restores what is registered, and then compares it with the kernel at every change that is heard of:
+// see reconciler. It is called once, before the first call.
 func (n *Net) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
-	n.stopRetry, n.retryEnded = cancel, make(chan struct{})
+	n.stopRounds = cancel
 	if n.state.ReadOnly() {
 		if len(n.leasing.list) > 0 {
 			n.options.Log.Error().Msg("no address is asked for: a lease that cannot be remembered cannot be taken back")
 		}
-		close(n.retryEnded)
 		return
 	}
-	// The watch begins before the first look, so that nothing that comes in between is missed.
-	events, watchErr := rtnl.Watch(ctx, n.netnsFD())
+	// It listens before the first look, so that nothing that comes in between is missed.
+	links, tables := n.reconciler.listen(ctx)
 	bound, done := context.WithTimeout(ctx, restoreTime)
 	out, err := n.Restore(bound)
 	done()
 	n.log(out, err)
 	n.leasing.start()
-	if watchErr != nil || len(out.Waiting)+len(out.Failed) == 0 {
-		cancel()
-		close(n.retryEnded)
-		return
-	}
-	go func() {
-		defer close(n.retryEnded)
-		defer cancel()
-		n.retry(ctx, events, out.open)
-	}()
+	n.reconciler.start(ctx, links, tables, out.open)
 }
 
 // netnsFD is the descriptor of the Net's namespace, 0 for the process' own.
@@ -78,12 +67,12 @@ func (n *Net) log(out *Restored, err error) {
 	}
 }
 
-// stopRetrying ends what Start began.
-func (n *Net) stopRetrying() {
+// stopLooking ends what Start began.
+func (n *Net) stopLooking() {
 	n.kept.table.stop()
-	if n.stopRetry != nil {
-		n.stopRetry()
-		<-n.retryEnded
+	if n.stopRounds != nil {
+		n.reconciler.stop()
+		n.stopRounds()
 	}
 }
 
@@ -130,30 +119,19 @@ func (n *Net) resumeWaiting(ctx context.Context, out *Restored) {
 	}
 }
 
-// retry tries the objects that could not be restored again at each event, until all are.
-func (n *Net) retry(ctx context.Context, events <-chan struct{}, open map[place]bool) {
-	for len(open) > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case _, ok := <-events:
-			if !ok {
-				return
-			}
+// tryOpen tries the objects that could not be restored again, and writes down which still cannot.
+func (n *Net) tryOpen(ctx context.Context, open map[place]bool) {
+	before := len(open)
+	for _, p := range n.inOrder(open) {
+		if n.tryAgain(ctx, p) {
+			delete(open, p)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(settleTime):
-		}
-		for _, p := range n.inOrder(open) {
-			if n.tryAgain(ctx, p) {
-				delete(open, p)
-			}
-		}
-		if err := n.noteWaiting(open); err != nil {
-			n.options.Log.Error().Err(err).Msg("what waits to be restored could not be written down")
-		}
+	}
+	if len(open) == before {
+		return
+	}
+	if err := n.noteWaiting(open); err != nil {
+		n.options.Log.Error().Err(err).Msg("what waits to be restored could not be written down")
 	}
 }
 
@@ -168,31 +146,15 @@ func (n *Net) inOrder(open map[place]bool) []place {
 // tryAgain brings one object to what is registered, and tells whether nothing remains to be done: also where
 // it is registered no longer.
 func (n *Net) tryAgain(ctx context.Context, p place) bool {
-	k := n.kept.kindByRegistry[p.Kind]
-	if k == nil {
-		return true // of a version that keeps more
-	}
-	s, ok := k.mine(p.Key)
-	if !ok {
-		return true
-	}
-	unlock, err := n.state.Lock(ctx, s.locks()...)
-	if err != nil {
-		return false
-	}
-	defer unlock()
-	if s, ok = k.mine(p.Key); !ok {
-		return true
-	}
-	h, err := n.look(ctx, s.needs())
-	if err != nil {
-		return false
-	}
-	f := finding{s, s.plan(h), p.Key}
-	if err := n.mend(ctx, f); err != nil {
-		n.causes.note(s.resource()+" "+s.id(), err)
-		return false
-	}
-	n.causes.drop(s.resource() + " " + s.id())
-	return f.plan.waits == "" && f.plan.obstacle == ""
+	done := true
+	err := n.inTurn(ctx, p, func(f finding) error {
+		if err := n.mend(ctx, f); err != nil {
+			n.causes.note(f.name(), err)
+			return err
+		}
+		n.causes.drop(f.name())
+		done = f.plan.waits == "" && f.plan.obstacle == ""
+		return nil
+	})
+	return err == nil && done
 }

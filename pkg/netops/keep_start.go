@@ -117,7 +117,7 @@ func (n *Net) restoreAll(ctx context.Context, out *Restored) error {
 		}
 		for _, f := range found {
 			if !n.restore(ctx, f, out) {
-				out.open[place{n.kept.kinds[i].name, f.key}] = true
+				out.open[f.place()] = true
 			}
 		}
 	}
@@ -126,7 +126,7 @@ func (n *Net) restoreAll(ctx context.Context, out *Restored) error {
 
 // restore takes the steps of one plan, notes what became of it, and tells whether the object stands.
 func (n *Net) restore(ctx context.Context, f finding, out *Restored) bool {
-	what := f.spec.resource() + " " + f.spec.id()
+	what := f.name()
 	err := n.mend(ctx, f)
 	switch {
 	case err != nil:
@@ -176,7 +176,32 @@ func (n *Net) forgetPassing() error {
 type finding struct {
 	spec spec
 	plan plan
-	key  string // in the registry
+	kind string // its registry
+	key  string // in that
+}
+
+func (f *finding) place() place { return place{f.kind, f.key} }
+func (f *finding) name() string { return f.spec.resource() + " " + f.spec.id() }
+
+// mendable tells whether there is something to be done about it.
+func (f *finding) mendable() bool { return len(f.plan.steps) > 0 && f.plan.obstacle == "" }
+
+// word is what is amiss, in one line.
+func (f *finding) word() string {
+	word := "changed"
+	if f.plan.missing {
+		word = "missing"
+	}
+	for _, d := range f.plan.differs {
+		word += fmt.Sprintf(", %s is %q, not %q", d.Field, d.Actual.Or(""), d.Expected.Or(""))
+	}
+	if f.plan.waits != "" {
+		word += ", waits for " + f.plan.waits
+	}
+	if f.plan.obstacle != "" {
+		word += ", " + f.plan.obstacle
+	}
+	return word
 }
 
 // survey plans every object of a kind against what the kernel has now, and returns those for which there is
@@ -199,7 +224,7 @@ func (n *Net) survey(ctx context.Context, k *keeper) ([]finding, error) {
 	var found []finding
 	for i, s := range specs {
 		if p := s.plan(h); !p.done() {
-			found = append(found, finding{s, p, keys[i]})
+			found = append(found, finding{s, p, k.name, keys[i]})
 		}
 	}
 	return found, nil

@@ -160,12 +160,7 @@ func (s tableSpec) line() string {
 }
 
 func (s tableSpec) plan(h *held) (p plan) {
-	shapes := map[shape]bool{}
-	for e := range s.kept.tableEntries {
-		for _, el := range e.elements() {
-			shapes[el.shape] = true
-		}
-	}
+	shapes := s.kept.knownShapes()
 	if h.table == nil {
 		p.missing = true
 		p.steps = []step{rebuildTable{s.line()}}
@@ -177,7 +172,7 @@ func (s tableSpec) plan(h *held) (p plan) {
 		for _, r := range c.rules {
 			names = append(names, r.name)
 		}
-		have, there := h.table.chains[chainText(c.Name, c.Type, c.Hook, c.Priority)]
+		have, there := h.table.chains[c.text()]
 		if !there || !slices.Equal(have, names) {
 			p.differ("chain "+c.Name, strings.Join(names, ", "), strings.Join(have, ", "), nil)
 		}
@@ -197,10 +192,13 @@ func (s tableSpec) plan(h *held) (p plan) {
 	return p
 }
 
+// tableKind is the name of the table's kind.
+const tableKind = "nft_table"
+
 // tableKeeper is the kind of the table. There is none without entries.
 func tableKeeper(k *tableKept) keeper {
 	return keeper{
-		name: "nft_table",
+		name: tableKind,
 		all: func() iter.Seq2[string, spec] {
 			return func(yield func(string, spec) bool) {
 				for range k.tableEntries {
@@ -280,7 +278,7 @@ func needsOf(e entry) (n needs) {
 }
 
 // strayElements are the things in the own table that are not registered.
-func (n *Net) strayElements(ctx context.Context) (list []registry.Drift, err error) {
+func (n *Net) strayElements(ctx context.Context) (list []stray, err error) {
 	conn, err := n.filters.Get()
 	if err != nil {
 		return nil, err
@@ -298,26 +296,21 @@ func (n *Net) strayElements(ctx context.Context) (list []registry.Drift, err err
 	if err := r.allElements(ctx, conn); err != nil {
 		return nil, err
 	}
-	wanted, shapes := map[elementRef]bool{}, map[shape]bool{}
-	for e := range n.kept.tableEntries {
-		for _, el := range e.elements() {
-			wanted[el.ref()], shapes[el.shape] = true, true
-		}
-	}
+	wanted, shapes := n.kept.wanted()
 	chains, sets := tableFor(inOrderOfRules(shapes))
 	for ref, have := range r.held.elements {
 		if !wanted[ref] && !slices.ContainsFunc(sets, func(s nft.NewSet) bool { return s.Name == ref.set }) {
-			list = append(list, unexpected("firewall_table", fmt.Sprintf("element %x of set %s", ref.key, ref.set), "an element with the comment "+have.label))
+			list = append(list, strayInTable(fmt.Sprintf("element %x of set %s", ref.key, ref.set), "an element with the comment "+have.label))
 		}
 	}
 	for name := range r.held.table.sets {
 		if !slices.ContainsFunc(sets, func(s nft.NewSet) bool { return s.Name == name }) && !hasShape(shapes, name) {
-			list = append(list, unexpected("firewall_table", "set "+name, "a set"))
+			list = append(list, strayInTable("set "+name, "a set"))
 		}
 	}
 	for text := range r.held.table.chains {
-		if !slices.ContainsFunc(chains, func(c chainWant) bool { return chainText(c.Name, c.Type, c.Hook, c.Priority) == text }) {
-			list = append(list, unexpected("firewall_table", "chain "+text, "a chain"))
+		if !slices.ContainsFunc(chains, func(c chainWant) bool { return c.text() == text }) {
+			list = append(list, strayInTable("chain "+text, "a chain"))
 		}
 	}
 	return list, nil

@@ -49,6 +49,9 @@ type Options struct {
 	// Log is told what a start restored and could not; the zero Logger tells nobody.
 	Log zerolog.Logger
 
+	// Reconcile says what is done about what others change; "" for ReconcileReport.
+	Reconcile ReconcileMode
+
 	// Interfaces are those whose addresses the daemon looks after itself.
 	Interfaces []Interface
 	// StateDir is where resolv.conf is written for what leases say of DNS; "": nowhere.
@@ -74,9 +77,9 @@ type Net struct {
 	kept       *kept
 	steps      atomic.Int64 // changes of the kernel that were made
 	leasing    *leasing
-	stopRetry  context.CancelFunc // nil before Start
-	retryEnded chan struct{}
-	causes     causes // why objects could not be made
+	reconciler *reconciler
+	stopRounds context.CancelFunc // nil before Start
+	causes     causes             // why objects could not be made
 	unbuilt    []registry.UnavailableMethod
 	bootID     string // "" where the host does not tell
 }
@@ -101,6 +104,7 @@ func New(o Options) (*Net, error) {
 	n.state = storeOf(&n.options)
 	n.kept = openKept(n.state)
 	n.leasing = newLeasing(n)
+	n.reconciler = newReconciler(n)
 	n.unbuilt = n.unbuiltMethods()
 	n.bootID = hostinfo.BootID(o.Root)
 	return n, nil
@@ -108,7 +112,7 @@ func New(o Options) (*Net, error) {
 
 // Close gives up the sockets and the namespace. Calls under way fail.
 func (n *Net) Close() error {
-	n.stopRetrying()
+	n.stopLooking()
 	n.leasing.stop()
 	n.sockets.Close()
 	n.conntracks.Close()

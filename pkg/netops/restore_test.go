@@ -191,44 +191,43 @@ func TestWhatWaitedIsRestoredWhenItsLinkComes(t *testing.T) {
 			t.Fatalf("drift: %v", m.call("net.verify", object{})["drift"])
 		}
 	}
-	select {
-	case <-m.net.retryEnded:
-	case <-time.After(10 * time.Second):
-		t.Error("it still watches, though nothing waits")
-	}
+	within(t, "what waited is written down no longer", func() bool { return m.net.kept.waiting.Len() == 0 })
+}
+
+// sabotages are what others may do to what furnish has made, and what net.verify makes of it.
+var sabotages = []struct {
+	sabotage, resource, id, kind, field string
+}{
+	{"link del br0", "bridge", "br0", "missing", ""},
+	{"link set br0 mtu 1300", "bridge", "br0", "changed", "mtu"},
+	{"link set br0 address 02:00:00:00:00:77", "bridge", "br0", "changed", "mac"},
+	{"link set br0 down", "bridge", "br0", "changed", "up"},
+	{"link set br0 type bridge stp_state 1", "bridge", "br0", "changed", "stp"},
+	{"link set br0 alias other", "bridge", "br0", "changed", ""},
+	{"addr del 10.1.0.1/24 dev br0", "bridge", "br0", "changed", "address"},
+	{"link del tap1", "tap", "tap1", "missing", ""},
+	{"link set tap1 nomaster", "tap", "tap1", "changed", "bridge"},
+	{"link set tap1 down", "tap", "tap1", "changed", "up"},
+	{"link set tap1 mtu 1200", "tap", "tap1", "changed", "mtu"},
+	{"link set tap1 type bridge_slave hairpin off", "tap", "tap1", "changed", "hairpin"},
+	{"link set tap1 type bridge_slave isolated on", "tap", "tap1", "changed", "isolated"},
+	{"link set p0 nomaster", "bridge_port", "p0", "missing", ""},
+	{"link set p0 master br0", "bridge_port", "p0", "missing", ""},
+	{"link set p0 type bridge_slave isolated off", "bridge_port", "p0", "changed", "isolated"},
+	{"link del x-a", "connection", "x-a", "missing", ""},
+	{"link set x-b nomaster", "connection", "x-a", "changed", "x-b.bridge"},
+	{"link set x-b down", "connection", "x-a", "changed", "x-b.up"},
+	{"route del 10.20.0.0/16", "route", "ipv4 254 10.20.0.0/16 tos 0 metric 0", "missing", ""},
+	{"route replace 10.20.0.0/16 via 192.0.2.9 proto 109", "route", "ipv4 254 10.20.0.0/16 tos 0 metric 0", "changed", "gateway"},
+	{"route replace 10.20.0.0/16 via 192.0.2.9 proto static", "route", "ipv4 254 10.20.0.0/16 tos 0 metric 0", "missing", ""},
+	{"route del 2001:db8:9::/48", "route", "ipv6 254 2001:db8:9::/48 tos 0 metric 1024", "missing", ""},
+	{"route add 10.99.0.0/16 dev up0 proto 109", "route", "ipv4 254 10.99.0.0/16 tos 0 metric 0", "unexpected", ""},
+	{"link add stray type bridge\nlink set stray alias " + markBridge, "bridge", "stray", "unexpected", ""},
 }
 
 // TestDriftIsFound sabotages one thing after another from outside.
 func TestDriftIsFound(t *testing.T) {
-	for _, c := range []struct {
-		sabotage, resource, id, kind, field string
-	}{
-		{"link del br0", "bridge", "br0", "missing", ""},
-		{"link set br0 mtu 1300", "bridge", "br0", "changed", "mtu"},
-		{"link set br0 address 02:00:00:00:00:77", "bridge", "br0", "changed", "mac"},
-		{"link set br0 down", "bridge", "br0", "changed", "up"},
-		{"link set br0 type bridge stp_state 1", "bridge", "br0", "changed", "stp"},
-		{"link set br0 alias other", "bridge", "br0", "changed", ""},
-		{"addr del 10.1.0.1/24 dev br0", "bridge", "br0", "changed", "address"},
-		{"link del tap1", "tap", "tap1", "missing", ""},
-		{"link set tap1 nomaster", "tap", "tap1", "changed", "bridge"},
-		{"link set tap1 down", "tap", "tap1", "changed", "up"},
-		{"link set tap1 mtu 1200", "tap", "tap1", "changed", "mtu"},
-		{"link set tap1 type bridge_slave hairpin off", "tap", "tap1", "changed", "hairpin"},
-		{"link set tap1 type bridge_slave isolated on", "tap", "tap1", "changed", "isolated"},
-		{"link set p0 nomaster", "bridge_port", "p0", "missing", ""},
-		{"link set p0 master br0", "bridge_port", "p0", "missing", ""},
-		{"link set p0 type bridge_slave isolated off", "bridge_port", "p0", "changed", "isolated"},
-		{"link del x-a", "connection", "x-a", "missing", ""},
-		{"link set x-b nomaster", "connection", "x-a", "changed", "x-b.bridge"},
-		{"link set x-b down", "connection", "x-a", "changed", "x-b.up"},
-		{"route del 10.20.0.0/16", "route", "ipv4 254 10.20.0.0/16 tos 0 metric 0", "missing", ""},
-		{"route replace 10.20.0.0/16 via 192.0.2.9 proto 109", "route", "ipv4 254 10.20.0.0/16 tos 0 metric 0", "changed", "gateway"},
-		{"route replace 10.20.0.0/16 via 192.0.2.9 proto static", "route", "ipv4 254 10.20.0.0/16 tos 0 metric 0", "missing", ""},
-		{"route del 2001:db8:9::/48", "route", "ipv6 254 2001:db8:9::/48 tos 0 metric 1024", "missing", ""},
-		{"route add 10.99.0.0/16 dev up0 proto 109", "route", "ipv4 254 10.99.0.0/16 tos 0 metric 0", "unexpected", ""},
-		{"link add stray type bridge\nlink set stray alias " + markBridge, "bridge", "stray", "unexpected", ""},
-	} {
+	for _, c := range sabotages {
 		t.Run(strings.ReplaceAll(c.sabotage, " ", "_"), func(t *testing.T) {
 			m := newMaker(t)
 			m.restore()

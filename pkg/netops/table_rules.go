@@ -38,6 +38,8 @@ type chainWant struct {
 	rules []ruleWant
 }
 
+func (c *chainWant) text() string { return chainText(c.Name, c.Type, c.Hook, c.Priority) }
+
 // ruleWant is a rule as it is to be. Its name is its comment, by which it is known.
 type ruleWant struct {
 	name  string

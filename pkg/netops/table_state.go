@@ -32,6 +32,7 @@ type tableState struct {
 	turn chan struct{} // has one token: the table is changed by one call at a time, as the kernel does it
 
 	mu      sync.Mutex
+	entries map[string]entry               // by id: what is registered, and what is on its way to be
 	holders map[holder]map[string]struct{} // nil: to be made anew
 	shapes  map[shape]bool
 
@@ -69,14 +70,16 @@ func (t *tableState) know(all func(func(entry) bool)) {
 	if t.holders != nil {
 		return
 	}
-	t.holders, t.shapes = map[holder]map[string]struct{}{}, map[shape]bool{}
+	t.entries, t.holders, t.shapes = map[string]entry{}, map[holder]map[string]struct{}{}, map[shape]bool{}
 	for e := range all {
-		t.put(e.id(), e.elements())
+		t.put(e)
 	}
 }
 
-func (t *tableState) put(id string, list []element) {
-	for _, e := range list {
+func (t *tableState) put(in entry) {
+	id := in.id()
+	t.entries[id] = in
+	for _, e := range in.elements() {
 		t.shapes[e.shape] = true
 		t.hold(holder{set: e.shape.name()}, id)
 		if e.shared {
@@ -92,8 +95,10 @@ func (t *tableState) hold(h holder, id string) {
 	t.holders[h][id] = struct{}{}
 }
 
-func (t *tableState) drop(id string, list []element) {
-	for _, e := range list {
+func (t *tableState) drop(of entry) {
+	id := of.id()
+	delete(t.entries, id)
+	for _, e := range of.elements() {
 		for _, h := range []holder{{set: e.shape.name()}, {e.shape.name(), string(e.key)}} {
 			if delete(t.holders[h], id); len(t.holders[h]) == 0 {
 				delete(t.holders, h)
@@ -103,6 +108,13 @@ func (t *tableState) drop(id string, list []element) {
 			}
 		}
 	}
+}
+
+// has tells whether the table was given an entry: what is left of it when some has gone is its own.
+func (t *tableState) has(e entry) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.entries[e.id()] != nil
 }
 
 // others tells whether others than id have it.
@@ -183,6 +195,33 @@ func (k *kept) openTable(s *state.Store) {
 	}
 }
 
+// knownShapes are those of all entries that are registered or on their way to be.
+func (k *tableKept) knownShapes() map[shape]bool {
+	k.table.know(k.tableEntries)
+	k.table.mu.Lock()
+	defer k.table.mu.Unlock()
+	return maps.Clone(k.table.shapes)
+}
+
+// wanted is what may stand in the own table: of all entries that are registered, or on their way to be.
+func (k *tableKept) wanted() (map[elementRef]bool, map[shape]bool) {
+	shapes := k.knownShapes()
+	elements := map[elementRef]bool{}
+	add := func(e entry) bool {
+		for _, el := range e.elements() {
+			elements[el.ref()], shapes[el.shape] = true, true
+		}
+		return true
+	}
+	k.table.mu.Lock()
+	for _, e := range k.table.entries {
+		add(e)
+	}
+	k.table.mu.Unlock()
+	k.tableEntries(add)
+	return elements, shapes
+}
+
 // tableEntries are all entries that are registered.
 func (k *tableKept) tableEntries(yield func(entry) bool) {
 	for _, e := range k.rules.All() {
@@ -212,12 +251,12 @@ func (s putEntry) take(ctx context.Context, t *taker) error {
 	return t.net.changeTable(ctx, func(c *nft.Conn) error {
 		change := t.net.kept.table.addition(s.Entry)
 		err := commitChange(ctx, t.net, c, change)
-		if errors.Is(err, syscall.ENOENT) { // somebody has taken the table away, or a part of it
+		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.EEXIST) && t.net.kept.table.has(s.Entry) { // somebody has taken the table away, or a part of it
 			err = t.net.rebuild(ctx, c, s.Entry, "")
 		}
 		if err == nil {
 			t.net.kept.table.mu.Lock()
-			t.net.kept.table.put(s.Entry.id(), s.Entry.elements())
+			t.net.kept.table.put(s.Entry)
 			t.net.kept.table.mu.Unlock()
 		}
 		return err
@@ -239,7 +278,7 @@ func (s dropEntry) take(ctx context.Context, t *taker) error {
 		}
 		if err == nil {
 			t.net.kept.table.mu.Lock()
-			t.net.kept.table.drop(s.Entry.id(), s.Entry.elements())
+			t.net.kept.table.drop(s.Entry)
 			t.net.kept.table.mu.Unlock()
 		}
 		return err
@@ -360,15 +399,13 @@ func bySet(list []element, label string) map[string][]nft.NewElement {
 	return groups
 }
 
-// rebuild makes the whole table anew, in one transaction, out of what is registered, with one entry more or
-// without one.
+// rebuild makes the whole table anew, in one transaction, out of what is registered or on its way to be, with one
+// entry more or without one. It is called by changeTable.
 func (n *Net) rebuild(ctx context.Context, conn *nft.Conn, more entry, without string) error {
-	entries := map[string]entry{}
-	for e := range n.kept.tableEntries {
-		if e.id() != without {
-			entries[e.id()] = e
-		}
-	}
+	n.kept.table.mu.Lock()
+	entries := maps.Clone(n.kept.table.entries)
+	n.kept.table.mu.Unlock()
+	delete(entries, without)
 	if more != nil {
 		entries[more.id()] = more
 	}
@@ -397,10 +434,10 @@ func (n *Net) rebuild(ctx context.Context, conn *nft.Conn, more entry, without s
 	for _, f := range fill {
 		f()
 	}
-	n.kept.table.forget()
 	if err := t.Commit(ctx); err != nil {
 		return fmt.Errorf("make table %s anew: %w", ownTable, err)
 	}
+	n.kept.table.forget()
 	n.kept.table.know(func(yield func(entry) bool) {
 		for _, e := range entries {
 			if !yield(e) {

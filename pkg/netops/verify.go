@@ -20,35 +20,45 @@ func (n *Net) Verify(ctx context.Context, _ *registry.NetVerifyParams) (*registr
 	}
 	return &registry.NetVerifyResult{
 		InSync: len(drift) == 0, Checked: int64(checked), Drift: drift,
-		ReconcileMode: registry.Some("report"), CheckedAt: registry.Some(time.Now().UTC()),
+		ReconcileMode: registry.Some(string(n.reconciler.mode())), CheckedAt: registry.Some(time.Now().UTC()),
 	}, nil
 }
 
 // drift is all that differs, by resource and id, and the number of objects that were compared.
 func (n *Net) drift(ctx context.Context) (list []registry.Drift, checked int, err error) {
+	found, strays, checked, err := n.compared(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
 	list = []registry.Drift{}
+	for _, f := range found {
+		list = append(list, n.tell(f))
+	}
+	for i := range strays {
+		list = append(list, n.tellStray(&strays[i]))
+	}
+	slices.SortStableFunc(list, func(a, b registry.Drift) int {
+		return cmp.Or(cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.ID, b.ID))
+	})
+	return list, checked, nil
+}
+
+// compared is what is registered beside what the kernel has: what differs, what is there and not registered, and
+// the number of objects.
+func (n *Net) compared(ctx context.Context) (found []finding, strays []stray, checked int, err error) {
 	for i := range n.kept.kinds {
 		k := &n.kept.kinds[i]
 		for range k.all() {
 			checked++
 		}
-		found, err := n.survey(ctx, k)
+		of, err := n.survey(ctx, k)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, 0, err
 		}
-		for _, f := range found {
-			list = append(list, n.tell(f))
-		}
+		found = append(found, of...)
 	}
-	strays, err := n.strays(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
-	list = append(list, strays...)
-	slices.SortStableFunc(list, func(a, b registry.Drift) int {
-		return cmp.Or(cmp.Compare(a.Resource, b.Resource), cmp.Compare(a.ID, b.ID))
-	})
-	return list, checked, nil
+	strays, err = n.strays(ctx)
+	return found, strays, checked, err
 }
 
 // tell is a finding in the table's words.
@@ -70,7 +80,7 @@ func (n *Net) tell(f finding) registry.Drift {
 }
 
 // strays are the objects that bear our mark and are not registered.
-func (n *Net) strays(ctx context.Context) ([]registry.Drift, error) {
+func (n *Net) strays(ctx context.Context) ([]stray, error) {
 	conn, err := n.sockets.Get()
 	if err != nil {
 		return nil, err
@@ -91,12 +101,12 @@ func (n *Net) strays(ctx context.Context) ([]registry.Drift, error) {
 // markedAs is the resource whose objects bear a mark.
 var markedAs = map[string]string{markBridge: "bridge", markTap: "tap", markConnection: "connection"}
 
-func (n *Net) strayLinks(ctx context.Context, conn *rtnl.Conn) (list []registry.Drift, err error) {
+func (n *Net) strayLinks(ctx context.Context, conn *rtnl.Conn) (list []stray, err error) {
 	_, err = consistentlyGathered(func() (bool, error) {
 		list = nil
 		return each(conn.Links(ctx, rtnl.LinkFilter{}), func(l *rtnl.Link) error {
 			if resource := markedAs[l.Alias]; resource != "" && !n.ourLink(l.Name, l.Alias) {
-				list = append(list, unexpected(resource, l.Name, "an interface of kind "+l.Kind))
+				list = append(list, n.strayLink(resource, l))
 			}
 			return nil
 		})
@@ -104,14 +114,14 @@ func (n *Net) strayLinks(ctx context.Context, conn *rtnl.Conn) (list []registry.
 	return list, err
 }
 
-func (n *Net) strayRoutes(ctx context.Context, conn *rtnl.Conn) (list []registry.Drift, err error) {
+func (n *Net) strayRoutes(ctx context.Context, conn *rtnl.Conn) (list []stray, err error) {
 	_, err = consistentlyGathered(func() (bool, error) {
 		list = nil
 		interrupted, leased := false, n.kept.leaseRoutes()
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 			flagged, err := each(conn.Routes(ctx, rtnl.RouteFilter{Family: family, Protocol: RouteProtocol}), func(r *rtnl.Route) error {
 				if key := keyOf(r).String(); !n.kept.routes.Has(key) && !leased[keyOf(r)] {
-					list = append(list, unexpected("route", key, "a route of our protocol"))
+					list = append(list, n.strayRoute(r))
 				}
 				return nil
 			})

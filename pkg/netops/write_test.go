@@ -20,6 +20,7 @@ type maker struct {
 	dir   string
 	store *state.Store
 	net   *Net
+	more  func(*Options) // adds to those of the Net; may be nil
 }
 
 func newMaker(t testing.TB) *maker {
@@ -37,7 +38,11 @@ func (m *maker) start(boot string) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.net, err = New(Options{NetNS: m.Path(), Mode: registry.NodeModeNative, State: m.store})
+	o := Options{NetNS: m.Path(), Mode: registry.NodeModeNative, State: m.store}
+	if m.more != nil {
+		m.more(&o)
+	}
+	m.net, err = New(o)
 	if err != nil {
 		m.t.Fatal(err)
 	}
