@@ -64,12 +64,18 @@ func firewallOf(t *testing.T, n *Net, params string) (items []registry.NftItem, 
 // JSON for tables, chains, sets, elements, objects, comments and handles, and its own decoding of
 // netlink for every expression of every rule.
 func TestFirewallAgainstNft(t *testing.T) {
+	compareRulesets(t, testhost.Rounds(4), 200)
+}
+
+// compareRulesets does so with rulesets of so many rules, and returns what the kernel took.
+func compareRulesets(t *testing.T, rounds, rulesEach int) randomRuleset {
+	t.Helper()
 	ns, n := filteringHost(t)
 	r := randomRuleset{rng: rand.New(rand.NewPCG(testhost.Seed(t), 0))}
 	r.probe(ns)
 	seen := map[string]int{}
-	for range testhost.Rounds(4) {
-		rules := r.write(200)
+	for range rounds {
+		rules := r.write(rulesEach)
 		loadRuleset(t, ns, rules)
 		items, end := firewallOf(t, n, `{"text":true}`)
 		if !end.Generation.IsSet() || end.Consistent.IsSet() {
@@ -84,6 +90,7 @@ func TestFirewallAgainstNft(t *testing.T) {
 		}
 	}
 	t.Log(seen)
+	return r
 }
 
 func compare(t *testing.T, what string, theirs, ours any) {

@@ -61,7 +61,7 @@ var probes = []probe{
 			"net.bridge.add", "net.bridge.add_port", "net.bridge.connect", "net.bridge.delete", "net.bridge.remove_port",
 			"net.firewall.add_rule", "net.firewall.remove_rule",
 			"net.nat.add_dnat", "net.nat.add_snat", "net.nat.remove_dnat", "net.nat.remove_snat", "net.nat.status",
-			"net.routes.add", "net.routes.delete", "net.vm.create_tap", "net.vm.delete_tap",
+			"net.routes.add", "net.routes.delete", "net.verify", "net.vm.create_tap", "net.vm.delete_tap",
 		},
 		lacking: noPrivilege("CAP_NET_ADMIN"),
 		works:   func(*Net) bool { return hostinfo.EffectiveCapabilities().Has(unix.CAP_NET_ADMIN) },
