@@ -20,6 +20,8 @@ type bridgeSpec struct {
 	Up            bool           `json:"up"`
 	Passing       bool           `json:"not_persistent,omitempty"` // it ends with the boot
 	Tag           string         `json:"tag,omitempty"`
+	DatapathType  string         `json:"datapath_type,omitempty"` // of Open vSwitch; "": as it chooses
+	backed
 }
 
 func (b bridgeSpec) resource() string { return "bridge" }
@@ -117,6 +119,7 @@ type connectionSpec struct {
 	APort   string `json:"a_port"`
 	BPort   string `json:"b_port"`
 	Passing bool   `json:"not_persistent,omitempty"`
+	backed
 }
 
 func (c connectionSpec) resource() string { return "connection" }

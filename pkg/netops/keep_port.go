@@ -154,6 +154,7 @@ type portSpec struct {
 	Interface string `json:"interface"`
 	portSettings
 	Passing bool `json:"not_persistent,omitempty"`
+	backed
 }
 
 func (p portSpec) resource() string { return "bridge_port" }

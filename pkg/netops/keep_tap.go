@@ -22,6 +22,7 @@ type tapSpec struct {
 	VnetHdr    bool    `json:"vnet_hdr,omitempty"`
 	portSettings
 	Tag string `json:"tag,omitempty"`
+	backed
 }
 
 const kindTun = "tun"

@@ -24,6 +24,7 @@ import (
 	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/hostinfo"
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/internal/ovsdb"
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -72,6 +73,7 @@ type Net struct {
 	sockets    *rtnl.Pool
 	conntracks *ct.Pool
 	filters    *nft.Pool
+	database   *ovsdb.Client // of Open vSwitch
 	files      *hang.Group[hostFiles]
 	state      *state.Store
 	kept       *kept
@@ -100,6 +102,7 @@ func New(o Options) (*Net, error) {
 	n.sockets = rtnl.NewPool(netns)
 	n.conntracks = ct.NewPool(netns)
 	n.filters = nft.NewPool(netns)
+	n.database = ovsdb.New(n.ovsRunFile(ovsDBSocket))
 	n.files = newFilesGroup()
 	n.state = storeOf(&n.options)
 	n.kept = openKept(n.state)
@@ -117,6 +120,7 @@ func (n *Net) Close() error {
 	n.sockets.Close()
 	n.conntracks.Close()
 	n.filters.Close()
+	n.database.Close()
 	if n.netns != nil {
 		return n.netns.Close()
 	}

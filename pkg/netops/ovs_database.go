@@ -1,12 +1,219 @@
 package netops
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
 
+	"github.com/geomind/my_os_server/internal/ovsdb"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// OVS handles net.ovs.
-func (n *Net) OVS(context.Context, *registry.NetOVSParams) (*registry.NetOvsResult, error) {
-	return nil, n.noOVS()
+// ovsDatabase is the database of Open vSwitch's configuration (ovs-vswitchd.conf.db(5)).
+const ovsDatabase = "Open_vSwitch"
+
+// ovsPatience is how long the database server may take to answer.
+const ovsPatience = 10 * time.Second
+
+// askOVS has the database server carry out operations. It waits no longer than for most of what is left to the
+// call, so that the caller is told what is wrong and not that time is over.
+func (n *Net) askOVS(ctx context.Context, ops ...ovsdb.Operation) ([]ovsdb.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, mostOf(ctx, ovsPatience))
+	defer cancel()
+	results, err := n.database.Transact(ctx, ovsDatabase, ops...)
+	if err != nil {
+		return nil, n.ovsError(err)
+	}
+	return results, nil
+}
+
+// mostOf is how long something may take that is to end before the context does.
+func mostOf(ctx context.Context, most time.Duration) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(most, time.Until(deadline)*9/10)
+	}
+	return most
+}
+
+// ovsError is an error of the database server in the table's words. Whether something was changed is for the
+// caller to say.
+func (n *Net) ovsError(err error) error {
+	var gone *ovsdb.Unavailable
+	var refused *ovsdb.Error
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return err
+	case errors.Is(err, syscall.ENOENT) && n.runsOVS() != nil:
+		return n.runsOVS()
+	case errors.As(err, &gone) && errors.Is(err, context.DeadlineExceeded):
+		return ovsGone(n.database.Socket(), "it does not answer", gone.Sent)
+	case errors.As(err, &gone):
+		return ovsGone(n.database.Socket(), gone.Err.Error(), gone.Sent)
+	case ovsdb.IsTag(err, ovsdb.TagNotAllowed):
+		return ovsGone(n.database.Socket(), "its database is read-only", false)
+	case errors.As(err, &refused):
+		return &registry.OSError{
+			OsErrorData: registry.OsErrorData{
+				Op: refused.Operation + " in " + ovsDatabase, Errno: errnoName(refusalErrno(refused.Tag)),
+				Text: registry.Some(strings.TrimSpace(refused.Tag + " " + refused.Details)), Applied: registry.Some(registry.AppliedNo),
+			},
+			Message: "ovsdb-server refused: " + err.Error(),
+		}
+	}
+	return err
+}
+
+// refusalErrno is what comes nearest to a word of the database server.
+func refusalErrno(tag string) syscall.Errno {
+	switch tag {
+	case ovsdb.TagIO:
+		return syscall.EIO
+	case ovsdb.TagExhausted:
+		return syscall.ENOMEM
+	case ovsdb.TagPermission:
+		return syscall.EPERM
+	case ovsdb.TagTimedOut, ovsdb.TagCanceled:
+		return syscall.EAGAIN // what it was to find has changed
+	}
+	return syscall.EINVAL
+}
+
+func ovsGone(socket, cause string, sent bool) *registry.UpstreamUnavailableError {
+	applied := registry.AppliedNo
+	if sent {
+		applied = registry.AppliedUnknown
+	}
+	return &registry.UpstreamUnavailableError{
+		UpstreamUnavailableData: registry.UpstreamUnavailableData{
+			Upstream: "ovsdb-server", Socket: registry.Some(socket), Cause: cause, Applied: registry.Some(applied),
+		},
+		Message: "Open vSwitch's database cannot be used: " + cause,
+	}
+}
+
+// OVS handles net.ovs: all tables that have to do with bridges, of one moment.
+func (n *Net) OVS(ctx context.Context, p *registry.NetOVSParams) (*registry.NetOvsResult, error) {
+	d, err := n.readOVS(ctx)
+	if err != nil {
+		return nil, err
+	}
+	result := d.system()
+	for _, b := range d.bridges() {
+		if b.Name == p.Bridge.Or(b.Name) {
+			n.tellOVS(&b)
+			result.Bridges = append(result.Bridges, b)
+		}
+	}
+	if name, ok := p.Bridge.Get(); ok && len(result.Bridges) == 0 {
+		return nil, noBridge(name)
+	}
+	return result, nil
+}
+
+// ovsTables are the tables that net.ovs reads, whole: which columns there are depends on the version.
+var ovsTables = []string{"Open_vSwitch", "Bridge", "Port", "Interface", "Controller", "Manager", "Mirror", "NetFlow", "sFlow", "IPFIX"}
+
+// ovsDump is what the database has.
+type ovsDump struct {
+	rows map[string][]ovsdb.Row              // by table
+	byID map[string]map[ovsdb.UUID]ovsdb.Row // by table
+}
+
+func (n *Net) readOVS(ctx context.Context) (*ovsDump, error) {
+	var ops []ovsdb.Operation
+	for _, table := range ovsTables {
+		ops = append(ops, ovsdb.Select(table, nil))
+	}
+	results, err := n.askOVS(ctx, ops...)
+	if err != nil {
+		return nil, err
+	}
+	d := &ovsDump{rows: map[string][]ovsdb.Row{}, byID: map[string]map[ovsdb.UUID]ovsdb.Row{}}
+	for i, table := range ovsTables {
+		d.rows[table] = results[i].Rows
+		d.byID[table] = make(map[ovsdb.UUID]ovsdb.Row, len(results[i].Rows))
+		for _, row := range results[i].Rows {
+			d.byID[table][row.UUID()] = row
+		}
+	}
+	return d, nil
+}
+
+// refs are the rows of a table that a column names.
+func (d *ovsDump) refs(row ovsdb.Row, column, table string) (list []ovsdb.Row) {
+	for _, id := range row.Refs(column) {
+		if r, ok := d.byID[table][id]; ok {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// texts are a column of the rows that another column names, in order.
+func (d *ovsDump) texts(row ovsdb.Row, column, table, of string) (list []string) {
+	for _, r := range d.refs(row, column, table) {
+		list = append(list, r.List(of)...)
+	}
+	slices.Sort(list)
+	return list
+}
+
+func (d *ovsDump) system() *registry.NetOvsResult {
+	out := &registry.NetOvsResult{Bridges: []registry.OvsBridge{}}
+	if len(d.rows["Open_vSwitch"]) == 0 {
+		return out // nobody has initialised it
+	}
+	row := d.rows["Open_vSwitch"][0] // there is one
+	out.OVSVersion, out.DbVersion = ovsText(row, "ovs_version"), ovsText(row, "db_version")
+	out.SystemType, out.SystemVersion = ovsText(row, "system_type"), ovsText(row, "system_version")
+	out.DatapathTypes, out.InterfaceTypes = rising(row.List("datapath_types")), rising(row.List("iface_types"))
+	out.DpdkInitialized = ovsBool(row, "dpdk_initialized")
+	out.CurrentConfig, out.NextConfig = ovsCount(row, "cur_cfg"), ovsCount(row, "next_cfg")
+	out.Managers = d.texts(row, "manager_options", "Manager", "target")
+	out.Statistics, out.ExternalIds, out.OtherConfig = row.Map("statistics"), row.Map("external_ids"), row.Map("other_config")
+	out.Hostname = registry.NonZero(out.ExternalIds["hostname"])
+	return out
+}
+
+// bridges are the bridges by name.
+func (d *ovsDump) bridges() []registry.OvsBridge {
+	list := make([]registry.OvsBridge, 0, len(d.rows["Bridge"]))
+	for _, row := range d.rows["Bridge"] {
+		b := ovsBridgeRow(row)
+		for _, c := range d.refs(row, "controller", "Controller") {
+			b.Controllers = append(b.Controllers, ovsControllerRow(c))
+		}
+		slices.SortFunc(b.Controllers, func(a, b registry.OvsController) int { return cmp.Compare(a.Target, b.Target) })
+		b.Mirrors = d.texts(row, "mirrors", "Mirror", "name")
+		b.Netflow = d.texts(row, "netflow", "NetFlow", "targets")
+		b.Sflow = d.texts(row, "sflow", "sFlow", "targets")
+		b.Ipfix = d.texts(row, "ipfix", "IPFIX", "targets")
+		for _, r := range d.refs(row, "ports", "Port") {
+			p := ovsPortRow(r)
+			for _, i := range d.refs(r, "interfaces", "Interface") {
+				p.Interfaces = append(p.Interfaces, ovsInterfaceRow(i))
+			}
+			slices.SortFunc(p.Interfaces, func(a, b registry.OvsInterface) int { return cmp.Compare(a.Name, b.Name) })
+			b.Ports = append(b.Ports, p)
+		}
+		slices.SortFunc(b.Ports, func(a, b registry.OvsPort) int { return cmp.Compare(a.Name, b.Name) })
+		list = append(list, b)
+	}
+	slices.SortFunc(list, func(a, b registry.OvsBridge) int { return cmp.Compare(a.Name, b.Name) })
+	return list
+}
+
+// tellOVS adds to a bridge of the database what is registered of it.
+func (n *Net) tellOVS(b *registry.OvsBridge) {
+	if spec, ok := n.kept.bridges.Get(b.Name); ok && spec.ovs() && b.ExternalIds[ovsMark] == markOVSBridge {
+		b.Managed, b.Tag = true, registry.NonZero(spec.Tag)
+	}
+	for i := range b.Ports {
+		p := &b.Ports[i]
+		p.Managed = n.ourOVSPort(b.Name, p.Name, p.ExternalIds[ovsMark])
+	}
 }
