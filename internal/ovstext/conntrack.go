@@ -1,0 +1,272 @@
+package ovstext
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Tuple is one direction of a connection.
+type Tuple struct {
+	Source, Destination         netip.Addr
+	SourcePort, DestinationPort uint16
+	HasPorts                    bool
+	ICMPID                      uint16
+	ICMPType, ICMPCode          uint8
+	HasICMP                     bool
+	Packets, Bytes              uint64
+	HasCounters                 bool
+}
+
+// Connection is an entry that a datapath tracks.
+type Connection struct {
+	Protocol               string // tcp, udp, icmp, icmpv6, sctp, or a number
+	Original, Reply        Tuple
+	Master                 Tuple // valid where its addresses are
+	ID                     uint32
+	Zone                   uint16
+	Status                 string // SEEN_REPLY|ASSURED; "": none
+	Timeout                uint32 // seconds
+	HasTimeout             bool
+	Mark                   uint32
+	Labels                 string // hexadecimal digits, as many as it needs; "": none
+	State, StateReply      string // ESTABLISHED, ...; "": none
+	WScaleOrig, WScaleRepl uint8
+	HasWScale              bool
+	FlagsOrig, FlagsRepl   string // WINDOW_SCALE|SACK_PERM; "": none
+	VTagOrig, VTagReply    uint32
+	HasVTags               bool
+	Helper                 string
+}
+
+// Read reads a line of dump-conntrack, with or without -m and -s, into c. The form is
+//
+//	tcp,orig=(src=198.51.100.1,dst=198.51.100.2,sport=36308,dport=8000,packets=2,bytes=90),reply=(...),id=7,zone=5,
+//	status=SEEN_REPLY|ASSURED,timeout=29,mark=7,labels=0x123,protoinfo=(state_orig=ESTABLISHED,...),helper=ftp,
+//	master=(...)
+//
+// in one line. Members that it does not know are passed over.
+func (c *Connection) Read(line string) error {
+	*c = Connection{}
+	n := span(line, ",")
+	c.Protocol = line[:n]
+	if c.Protocol == "" || strings.ContainsAny(c.Protocol, "= ") {
+		return format(line, "no protocol")
+	}
+	for part := range parts(line[min(n+1, len(line)):]) {
+		name, value, _ := strings.Cut(part, "=")
+		if !c.member(name, value) {
+			return format(line, "bad "+name)
+		}
+	}
+	if !c.Original.Source.IsValid() || !c.Reply.Source.IsValid() {
+		return format(line, "no addresses")
+	}
+	return nil
+}
+
+func (c *Connection) member(name, value string) (fine bool) {
+	switch name {
+	case "orig":
+		return c.Original.read(value)
+	case "reply":
+		return c.Reply.read(value)
+	case "master", "parent":
+		return c.Master.read(value)
+	case "id":
+		return number(value, 32, &c.ID)
+	case "zone":
+		return number(value, 16, &c.Zone)
+	case "timeout":
+		c.HasTimeout = true
+		return number(value, 32, &c.Timeout)
+	case "mark":
+		return number(value, 32, &c.Mark)
+	case "status":
+		if value != "0" {
+			c.Status = value
+		}
+	case "labels":
+		c.Labels, fine = hexDigits(value)
+		return fine && len(c.Labels) <= 32
+	case "helper":
+		c.Helper = value
+	case "protoinfo":
+		return c.protocol(value)
+	}
+	return true
+}
+
+// protocol takes (state_orig=ESTABLISHED,...), or in brief (state=ESTABLISHED).
+func (c *Connection) protocol(value string) (fine bool) {
+	_, in, ok := inside(value)
+	if !ok {
+		return false
+	}
+	for part := range parts(in) {
+		name, value, _ := strings.Cut(part, "=")
+		fine := true
+		switch name {
+		case "state", "state_orig":
+			c.State = value
+		case "state_reply":
+			c.StateReply = value
+		case "wscale_orig":
+			c.HasWScale = true
+			fine = number(value, 8, &c.WScaleOrig)
+		case "wscale_reply":
+			fine = number(value, 8, &c.WScaleRepl)
+		case "flags_orig":
+			c.FlagsOrig = value
+		case "flags_reply":
+			c.FlagsRepl = value
+		case "vtag_orig":
+			c.HasVTags = true
+			fine = number(value, 32, &c.VTagOrig)
+		case "vtag_reply":
+			fine = number(value, 32, &c.VTagReply)
+		}
+		if !fine {
+			return false
+		}
+	}
+	return true
+}
+
+// read takes (src=198.51.100.1,dst=198.51.100.2,...).
+func (t *Tuple) read(value string) bool {
+	_, in, ok := inside(value)
+	if !ok {
+		return false
+	}
+	*t = Tuple{}
+	for part := range parts(in) {
+		name, value, _ := strings.Cut(part, "=")
+		if !t.member(name, value) {
+			return false
+		}
+	}
+	return t.Source.IsValid() && t.Destination.IsValid() && t.Source.Is4() == t.Destination.Is4()
+}
+
+func (t *Tuple) member(name, value string) (fine bool) {
+	switch name {
+	case "src":
+		return address(value, &t.Source)
+	case "dst":
+		return address(value, &t.Destination)
+	case "sport":
+		t.HasPorts = true
+		return number(value, 16, &t.SourcePort)
+	case "dport":
+		return number(value, 16, &t.DestinationPort)
+	case "id":
+		t.HasICMP = true
+		return number(value, 16, &t.ICMPID)
+	case "type":
+		return number(value, 8, &t.ICMPType)
+	case "code":
+		return number(value, 8, &t.ICMPCode)
+	case "packets":
+		t.HasCounters = true
+		return number(value, 64, &t.Packets)
+	case "bytes":
+		return number(value, 64, &t.Bytes)
+	}
+	return true
+}
+
+// address reads an address that says nothing of a zone.
+func address(s string, to *netip.Addr) bool {
+	a, err := netip.ParseAddr(s)
+	*to = a
+	return err == nil && a.Zone() == ""
+}
+
+// Stats are counts of connections.
+type Stats struct {
+	Count     int64
+	Protocols map[string]int64 // TCP, UDP, ICMP, ... -> connections
+	TCPStates map[string]int64 // ESTABLISHED, ... -> connections
+}
+
+// ReadStats reads what `dpctl/ct-stats-show -m` prints:
+//
+//	Connections Stats:
+//	    Total: 2
+//	  TCP: 1
+//	    Conn per TCP states:
+//	      [TIME_WAIT]=1
+//	  ICMP: 1
+func ReadStats(text string) (*Stats, error) {
+	s := &Stats{Count: -1, Protocols: map[string]int64{}, TCPStates: map[string]int64{}}
+	for line := range strings.Lines(text) {
+		body := strings.TrimSpace(line)
+		if state, count, ok := strings.Cut(body, "]="); ok && strings.HasPrefix(state, "[") {
+			s.TCPStates[state[1:]] = counted(count)
+			continue
+		}
+		name, count, ok := strings.Cut(body, ": ")
+		n := counted(count)
+		switch {
+		case !ok:
+		case n < 0:
+			return nil, format(line, "bad count")
+		case name == "Total":
+			s.Count = n
+		default:
+			s.Protocols[name] = n
+		}
+	}
+	if s.Count < 0 {
+		return nil, format(text, "no total")
+	}
+	return s, nil
+}
+
+// ZoneLimit is how many connections a zone may have.
+type ZoneLimit struct {
+	Zone         uint16
+	Limit, Count uint32
+}
+
+// ReadLimits reads what `dpctl/ct-get-limits` prints: "default limit=100", and for each zone that has a limit of its
+// own "zone=5,limit=10,count=0". The default is -1 where none is told.
+func ReadLimits(text string) (byDefault int64, zones []ZoneLimit, err error) {
+	byDefault = -1
+	for line := range strings.Lines(text) {
+		body := strings.TrimSpace(line)
+		if value, ok := strings.CutPrefix(body, "default limit="); ok {
+			if byDefault = counted(value); byDefault < 0 || byDefault >= 1<<32 {
+				return -1, nil, format(line, "bad limit")
+			}
+			continue
+		}
+		if body == "" {
+			continue
+		}
+		var z ZoneLimit
+		given := 0
+		for part := range parts(body) {
+			name, value, _ := strings.Cut(part, "=")
+			fine := true
+			switch name {
+			case "zone":
+				given++
+				fine = number(value, 16, &z.Zone)
+			case "limit":
+				given++
+				fine = number(value, 32, &z.Limit)
+			case "count":
+				fine = number(value, 32, &z.Count)
+			}
+			if !fine {
+				return -1, nil, format(line, "bad "+name)
+			}
+		}
+		if given < 2 {
+			return -1, nil, format(line, "no limit of a zone")
+		}
+		zones = append(zones, z)
+	}
+	return byDefault, zones, nil
+}
