@@ -35,6 +35,9 @@ type storageScene struct {
 	life *life
 	at   string
 	kept bool // a partition stood before
+
+	typ   string // of the filesystem that is to be made
+	other string // a further disk
 }
 
 const (
@@ -171,15 +174,7 @@ var storageCrashes = []storageCrash{
 		}
 		return tableHolds(s, done)
 	}},
-	{name: "further partition", write: makePartition, prepare: func(s *storageScene) {
-		cmd := exec.Command("sfdisk", "-q", "--no-reread", "--no-tell-kernel", s.disk)
-		cmd.Stdin = strings.NewReader("label: gpt\nstart=1MiB, size=4MiB, uuid=" + keptUUID + "\n")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			s.t.Fatalf("sfdisk: %v: %s", err, out)
-		}
-		testhost.Command(s.t, "partx", "-a", s.disk)
-		s.kept = true
-	}, holds: tableHolds},
+	{name: "further partition", write: makePartition, prepare: aPartition, holds: tableHolds},
 	{name: "ext4", write: formatDisk("ext4"), prepare: ext4, holds: formatHolds},
 	{name: "btrfs", write: formatDisk("btrfs"), prepare: ext4, holds: formatHolds},
 	{name: "mount", write: func(s *storageScene) step { return step{"vol.mount", params("source", s.disk, "target", s.at)} }, prepare: ext4, holds: mountHolds(true)},

@@ -4,7 +4,7 @@
 // What may run is a closed list; each is looked for in fixed folders, never along $PATH, and started
 // without a shell, with arguments that no other program interprets, nothing on its standard input, a
 // fixed environment (LC_ALL=C), in a process group of its own that is killed as a whole when the
-// context ends. What it prints is bounded.
+// context ends. What it prints is bounded, or read as it comes.
 //
 // The package interprets no output, and tries nothing twice.
 package hostexec
@@ -38,6 +38,7 @@ var (
 	Mdadm        = Program{"mdadm", "mdadm"}
 	Networkctl   = Program{"networkctl", "systemd"}
 	Nmcli        = Program{"nmcli", "network-manager"}
+	OvsOfctl     = Program{"ovs-ofctl", "openvswitch-common"}
 )
 
 // Name is the program's name.
@@ -141,7 +142,8 @@ func bounding(ctx context.Context) (context.Context, context.CancelFunc) {
 func command(ctx context.Context, path string, args []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = "/"
-	cmd.Env = []string{"LC_ALL=C", "PATH=" + strings.Join(folders, ":")}
+	// libblkid believes what it wrote down of other devices a moment ago; without its file it looks.
+	cmd.Env = []string{"LC_ALL=C", "PATH=" + strings.Join(folders, ":"), "BLKID_FILE=/dev/null"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = killDelay

@@ -27,9 +27,10 @@ type FaultFile struct {
 	backing *os.File
 	size    int64
 
-	mu     sync.Mutex
-	faults map[string]int64 // by request: from which byte on; of a flush 0
-	hits   int              // requests that failed since the last Fail
+	mu      sync.Mutex
+	faults  map[string]int // by request: how many come through before
+	failed  int            // requests since the last Fail
+	written int            // writes that succeeded since
 }
 
 // NewFaultFile makes one, sparse, on which every request succeeds. It needs root, and should be called inside
@@ -44,39 +45,44 @@ func NewFaultFile(t testing.TB, size int64) *FaultFile {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { backing.Close() }) // behind the end of the filesystem
-	f := &FaultFile{h: NewHanging(t), backing: backing, size: size, faults: make(map[string]int64)}
+	f := &FaultFile{h: NewHanging(t), backing: backing, size: size, faults: make(map[string]int)}
 	f.Path = f.h.Path + "/" + diskName
 	f.h.serveWith(f.serve)
 	return f
 }
 
-// Fail has requests of one kind fail from now on.
-func (f *FaultFile) Fail(request string) { f.FailFrom(request, 0) }
-
-// FailFrom has those fail that reach behind the first so many bytes.
-func (f *FaultFile) FailFrom(request string, at int64) {
+// Fail has requests of one kind fail from now on, once the first so many have come through.
+func (f *FaultFile) Fail(request string, after int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.faults[request], f.hits = at, 0
+	f.faults[request], f.failed, f.written = after, 0, 0
 }
 
-// Heal ends all faults and tells how many requests failed since the last one began.
-func (f *FaultFile) Heal() int {
+// Heal ends all faults and tells how many requests failed since the last one began, and how many writes came
+// through all the same.
+func (f *FaultFile) Heal() (failed, written int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.faults)
-	return f.hits
+	return f.failed, f.written
 }
 
-// fails tells whether a request is to fail that ends at a byte.
-func (f *FaultFile) fails(request string, end int64) bool {
+// fails tells whether a request is to fail.
+func (f *FaultFile) fails(request string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	from, faulty := f.faults[request]
-	if faulty = faulty && end >= from; faulty {
-		f.hits++
+	left, faulty := f.faults[request]
+	if faulty && left == 0 {
+		f.failed++
+		return true
 	}
-	return faulty
+	if faulty {
+		f.faults[request]--
+	}
+	if request == FaultWrite {
+		f.written++
+	}
+	return false
 }
 
 // serve answers one request.
@@ -98,7 +104,7 @@ func (f *FaultFile) serve() error {
 	case opRelease, opFlush: // FUSE's flush is a close
 		return h.reply(in.Unique, 0, nil)
 	case opFsync:
-		if f.fails(FaultFlush, 0) {
+		if f.fails(FaultFlush) {
 			return h.reply(in.Unique, -int32(unix.EIO), nil)
 		}
 		return h.reply(in.Unique, 0, nil)
@@ -114,7 +120,7 @@ func (f *FaultFile) serve() error {
 
 func (f *FaultFile) transfer(in fuseIn, at *fuseTransfer, body []byte) error {
 	request := map[uint32]string{opRead: FaultRead, opWrite: FaultWrite}[in.Opcode]
-	if f.fails(request, int64(at.Offset)+int64(at.Size)) {
+	if f.fails(request) {
 		return f.h.reply(in.Unique, -int32(unix.EIO), nil)
 	}
 	if in.Opcode == opWrite {

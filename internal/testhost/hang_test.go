@@ -106,12 +106,12 @@ func TestFaultFile(t *testing.T) {
 		if err := transfer[request](); err != nil {
 			t.Fatalf("%s: %v", request, err)
 		}
-		f.Fail(request)
+		f.Fail(request, 0)
 		if err := transfer[request](); !errors.Is(err, unix.EIO) {
 			t.Errorf("%s that is to fail: %v", request, err)
 		}
-		if f.Heal() == 0 {
-			t.Errorf("%s: none has failed", request)
+		if failed, written := f.Heal(); failed == 0 || written != 0 {
+			t.Errorf("%s: %d have failed, %d were written", request, failed, written)
 		}
 		if err := transfer[request](); err != nil || string(block[:4]) != "kept" {
 			t.Errorf("%s afterwards: %q, %v", request, block[:4], err)

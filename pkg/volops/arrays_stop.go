@@ -348,4 +348,3 @@ func (s *arrayStop) wipe(f *os.File, size int64) (wiped bool, err error) {
 	}
 	return wiped, nil
 }
-

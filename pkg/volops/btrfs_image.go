@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/fault"
 	"github.com/geomind/my_os_server/internal/inuse"
+	"github.com/geomind/my_os_server/internal/ondisk"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -36,6 +38,9 @@ func (w *formatting) makeBtrfs(ctx context.Context) error {
 				Message:         fmt.Sprintf("%s is a zoned device (%s)", t.path(), zoned),
 			}
 		}
+	}
+	if err := w.forgetHalf(ctx); err != nil {
+		return err
 	}
 	images, err := w.images(ctx)
 	defer closeAll(images)
@@ -66,6 +71,25 @@ func (w *formatting) makeBtrfs(ctx context.Context) error {
 	return appliedAs(record.Done(), registry.AppliedYes)
 }
 
+// forgetHalf ends what a call that was cut off left on some of the devices: mkfs.btrfs makes no second filesystem
+// of a UUID.
+func (w *formatting) forgetHalf(ctx context.Context) error {
+	if !slices.ContainsFunc(w.targets, w.halfMade) {
+		return nil
+	}
+	devices, err := w.claim()
+	defer closeAll(devices)
+	for i, t := range w.targets {
+		if err != nil {
+			return err
+		}
+		if w.halfMade(t) {
+			err = notApplied(t.do(ctx, func() error { return errors.Join(w.endOld(t, devices[i]), devices[i].Sync()) }))
+		}
+	}
+	return err
+}
+
 func closeAll(files []*os.File) {
 	for _, f := range files {
 		f.Close()
@@ -89,6 +113,13 @@ func (w *formatting) images(ctx context.Context) (files []*os.File, err error) {
 	}
 	if _, err := w.v.run(ctx, w.mkfs.program, files, w.mkfs.arguments(false, paths...)...); err != nil {
 		return files, toolError(err, registry.AppliedNo)
+	}
+	if w.mkfs.uuid == "" {
+		c, err := ondisk.Read(files[0], w.targets[0].size, w.targets[0].sector)
+		if err != nil || c.Signature == nil {
+			return files, errors.Join(err, errors.New("read back the image of a btrfs: there is none"))
+		}
+		w.mkfs.uuid = c.Signature.UUID
 	}
 	return files, nil
 }

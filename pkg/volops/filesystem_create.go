@@ -76,9 +76,6 @@ func (w *formatting) run(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	if w.mkfs.uuid == "" {
-		w.mkfs.uuid = w.randomUUID()
-	}
 	if err := w.mkfs.program.Installed(); err != nil {
 		return false, toolError(err, registry.AppliedNo)
 	}
@@ -126,13 +123,16 @@ func (w *formatting) randomUUID() string {
 // standing tells whether what is asked for is there: by uuid, type and label on all the devices. The error is
 // a conflict where the uuid is there with something else.
 func (w *formatting) standing() (bool, error) {
-	bears := 0
+	bears, half := 0, 0
 	for _, t := range w.targets {
 		s := t.contents.Signature
 		if w.mkfs.uuid == "" || s == nil || t.contents.Ambivalent || s.UUID != w.mkfs.uuid {
 			continue
 		}
 		bears++
+		if w.halfMade(t) {
+			half++
+		}
 		var differences []registry.Difference
 		if s.Type != w.mkfs.typ {
 			differences = append(differences, registry.Difference{Field: "type", Existing: s.Type, Asked: w.mkfs.typ})
@@ -147,10 +147,24 @@ func (w *formatting) standing() (bool, error) {
 			return false, w.conflict(t, differences)
 		}
 	}
+	if bears == half && bears < len(w.targets) { // the others do not bear it yet: it is made anew
+		return false, nil
+	}
 	if bears > 0 && bears < len(w.targets) {
 		return false, w.conflict(w.targets[0], []registry.Difference{{Field: "devices", Existing: fmt.Sprintf("%d of these", bears), Asked: fmt.Sprint(len(w.targets))}})
 	}
 	return bears > 0, nil
+}
+
+// halfMade tells whether what a device bears was made by a call like this one, which was cut off.
+func (w *formatting) halfMade(t *target) bool {
+	s := t.contents.Signature
+	if s == nil || t.contents.Table != nil {
+		return false
+	}
+	return slices.ContainsFunc(t.cutOff(w.method), func(d deviceDetail) bool {
+		return s.UUID == d.Provisional || s.UUID == d.UUID && len(d.Devices) > 1
+	})
 }
 
 func (w *formatting) conflict(t *target, differences []registry.Difference) error {
@@ -173,8 +187,8 @@ func (w *formatting) overwrites(t *target) error {
 	default:
 		return nil
 	}
-	if s := t.contents.Signature; s != nil && t.contents.Table == nil && slices.ContainsFunc(t.cutOff(w.method), func(d deviceDetail) bool { return d.Provisional == s.UUID }) {
-		return nil // half of what a call like this one began
+	if w.halfMade(t) {
+		return nil
 	}
 	if !w.force {
 		return refused("signature", "force", fmt.Sprintf("%s bears %s", t.path(), what))
@@ -187,6 +201,9 @@ func (w *formatting) overwrites(t *target) error {
 // took the device since the guard looked keeps it, and the program fails.
 func (w *formatting) makeDirectly(ctx context.Context) error {
 	t := w.targets[0]
+	if w.mkfs.uuid == "" {
+		w.mkfs.uuid = w.randomUUID()
+	}
 	before, err := t.edges(ctx)
 	if err != nil {
 		return notApplied(err)

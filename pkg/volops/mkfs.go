@@ -249,7 +249,9 @@ func (m *mkfs) arguments(whole bool, devices ...string) []string {
 		if labelled {
 			args = append(args, "-L", label)
 		}
-		args = append(args, "-U", m.uuid)
+		if m.uuid != "" { // with it mkfs reads every device of the host, to see that none bears it
+			args = append(args, "-U", m.uuid)
+		}
 	case "ext4":
 		args = append([]string{"-q"}, m.args...)
 		if labelled {

@@ -35,7 +35,7 @@ func (v *Vol) CreateSubvolume(ctx context.Context, p *registry.VolCreateSubvolum
 	created := s == nil
 	if created {
 		s, err = at.create(ctx, v, p)
-	} else {
+	} else if err = v.finishCut(ctx, at, s); err == nil {
 		err = at.compare(ctx, s, p)
 	}
 	if s != nil {
@@ -106,7 +106,7 @@ func (p *place) createIn(ctx context.Context, want *registry.VolCreateSubvolumeP
 		if undo != nil {
 			return nil, errors.Join(appliedAs(err, registry.AppliedUnknown), undo)
 		}
-		return nil, appliedAs(err, registry.AppliedNo)
+		return nil, appliedAs(err, reached(err))
 	}
 	fault.Point("subvolume configured")
 	if want.Durable.Or(true) {
@@ -152,13 +152,39 @@ func (v *Vol) finishSubvolume(ctx context.Context, u state.Unfinished) error {
 		return err
 	}
 	defer s.root.Close()
-	if s.OTime.Before(u.At.Add(-time.Second)) {
+	return at.finish(ctx, s, u.At, want)
+}
+
+// finish gives a subvolume what was asked for by a call of that time, if it is the one that the call made.
+func (p *place) finish(ctx context.Context, s *subvolume, at time.Time, want *registry.VolCreateSubvolumeParams) error {
+	if s.OTime.Before(at.Add(-time.Second)) {
 		return nil
 	}
-	if err := at.configure(ctx, s, want); err != nil {
+	if err := p.configure(ctx, s, want); err != nil {
 		return err
 	}
-	return at.fs.Commit(ctx)
+	if err := unix.Fstat(int(s.root.Fd()), &s.stat); err != nil {
+		return err
+	}
+	return p.fs.Commit(ctx)
+}
+
+// finishCut finishes the subvolume at a place where an earlier call was cut off over it.
+func (v *Vol) finishCut(ctx context.Context, at *place, s *subvolume) error {
+	row, _ := registry.Lookup("vol.create_subvolume")
+	for _, u := range v.state.Interrupted() {
+		if u.Method != row.Name || u.Subject != at.path {
+			continue
+		}
+		decoded, err := row.Decode(u.Detail)
+		if err != nil {
+			return err
+		}
+		if err := at.finish(ctx, s, u.At, decoded.(*registry.VolCreateSubvolumeParams)); err != nil {
+			return appliedAs(err, registry.AppliedUnknown)
+		}
+	}
+	return nil
 }
 
 // isUncertain tells whether a write that failed may have left something.
@@ -167,15 +193,21 @@ func isUncertain(err error) bool {
 	return errors.As(err, &e) && e.Applied.Or(registry.AppliedNo) != registry.AppliedNo
 }
 
-// failed says why nothing was made. What fails as the device does may have reached that before.
-func (p *place) failed(err error) error {
-	switch {
-	case errors.Is(err, unix.EEXIST):
-		return p.occupied("there already")
-	case errors.Is(err, unix.EIO):
-		return appliedAs(err, registry.AppliedUnknown)
+// reached is what became of a change that the kernel makes all or nothing of: where the device failed, some of it
+// may have come there before.
+func reached(err error) registry.Applied {
+	if errors.Is(err, unix.EIO) {
+		return registry.AppliedUnknown
 	}
-	return notApplied(err)
+	return registry.AppliedNo
+}
+
+// failed says why nothing was made.
+func (p *place) failed(err error) error {
+	if errors.Is(err, unix.EEXIST) {
+		return p.occupied("there already")
+	}
+	return appliedAs(err, reached(err))
 }
 
 func (p *place) configure(ctx context.Context, s *subvolume, want *registry.VolCreateSubvolumeParams) error {

@@ -40,7 +40,7 @@ func (v *Vol) SetQuota(ctx context.Context, p *registry.VolSetQuotaParams) (*reg
 	r := &registry.VolSetQuotaResult{Changed: changesReferenced || changesExclusive}
 	enabled, err := f.enableQuotas(ctx)
 	if err != nil {
-		return nil, notApplied(err)
+		return nil, appliedAs(err, reached(err))
 	}
 	if enabled {
 		r.Changed, r.QuotasEnabled = true, registry.Some(true)
