@@ -125,7 +125,11 @@ func lockState(path string) (*os.File, error) {
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
-		err = writePID(f)
+		// Where there is no room for the number, there is none for writes either until somebody makes some; the
+		// lock is held all the same.
+		if err = writePID(f); errors.Is(err, unix.ENOSPC) {
+			err = nil
+		}
 	} else if err == unix.EWOULDBLOCK {
 		err = errors.New("in use by " + holder(f))
 	}
