@@ -31,6 +31,7 @@ var sections = []struct {
 }{
 	{"daemon", benchDaemon},
 	{"small", benchSmallCalls},
+	{"tls", benchTLS},
 	{"mos", benchMOS},
 	{"routes", benchRoutes},
 	{"links", benchLinks},

@@ -24,6 +24,8 @@ var peers = map[string]func(socket string, more ...string) error{
 	"grpc": serveGRPC,
 	"dbus": serveDBus,
 
+	"grpctls": serveGRPCTLS,
+
 	"upstream": serveUpstream,
 	"reverse":  serveReverse,
 	"recode":   serveRecode,
