@@ -1,6 +1,7 @@
 package state
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -54,6 +55,15 @@ func startTime(stat string) (uint64, error) {
 		return 0, errors.New("1/stat is too short")
 	}
 	return strconv.ParseUint(fields[19], 10, 64)
+}
+
+// Mark is a short name of the identity, for entries that are to say in which boot something was so; empty where
+// it is unknown.
+func (b Boot) Mark() string {
+	if !b.known() {
+		return ""
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q %d %q %q", b.ID, b.InitStart, b.MountNS, b.NetNS)))[:16]
 }
 
 // known tells whether the identity says anything.

@@ -73,7 +73,7 @@ func (c *arrayCreation) adopt(a *registry.MdArray) error {
 
 // spec is what the registry is to keep.
 func (c *arrayCreation) spec(uuid string) arraySpec {
-	return arraySpec{UUID: uuid, Level: c.want.levelText(), Devices: len(c.targets)}
+	return arraySpec{UUID: uuid, Level: c.want.levelText(), Devices: len(c.targets), Boot: c.v.state.Boot().Mark()}
 }
 
 // arrayCreation makes one array.

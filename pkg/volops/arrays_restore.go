@@ -15,6 +15,7 @@ type arraySpec struct {
 	UUID    string `json:"uuid"`
 	Level   string `json:"level"` // raid1, …
 	Devices int    `json:"devices"`
+	Boot    string `json:"boot,omitempty"` // the last one in which it ran: state.Boot.Mark
 }
 
 // arrayObject is what writes of an array take turns on.
@@ -79,12 +80,12 @@ func isStarted(a *registry.MdArray) bool {
 // assembleMissing assembles what is registered and does not run, and tells whether something still lacks. In
 // the boot in which it ran already somebody has stopped it, and it stays so.
 func (r *restorer) assembleMissing(ctx context.Context) (lacking bool) {
-	if r.v.arraySpecs.Len() == 0 || r.v.state.SameBoot("vol") {
-		return false
-	}
 	for name, spec := range r.v.arraySpecs.All() {
 		if ctx.Err() != nil {
 			return false
+		}
+		if r.v.wasThere(spec.Boot) {
+			continue
 		}
 		one, cancel := context.WithTimeout(ctx, restoreTime)
 		reason := r.v.reassemble(one, name, spec)
@@ -119,6 +120,7 @@ func (v *Vol) reassemble(ctx context.Context, name string, spec arraySpec) strin
 	case err != nil:
 		return arrayFailed
 	case a != nil && isStarted(a):
+		v.ran(name, spec)
 		return ""
 	case a != nil:
 		return arrayDegraded
@@ -135,7 +137,14 @@ func (v *Vol) reassemble(ctx context.Context, name string, spec arraySpec) strin
 		v.letGo(ctx, spec.UUID)
 		return arrayDegraded
 	}
+	v.ran(name, spec)
 	return ""
+}
+
+// ran notes that an array runs in this boot.
+func (v *Vol) ran(name string, spec arraySpec) {
+	spec.Boot = v.state.Boot().Mark()
+	_ = v.state.Set(v.arraySpecs.Put(name, spec)) // what the journal does not take is told by state's own problems
 }
 
 // letGo stops an array that mdadm put together and did not start: it would keep its members from everybody.

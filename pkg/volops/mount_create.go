@@ -28,6 +28,7 @@ type mountSpec struct {
 	WWN        string   `json:"wwn,omitempty"`      // of the disk, where there is no partition
 	Persistent bool     `json:"persistent"`
 	Folders    int      `json:"folders,omitempty"` // how many folders at the end of the target were made for it
+	Boot       string   `json:"boot,omitempty"`    // the last one in which it was mounted: state.Boot.Mark
 }
 
 // registeredMount finds what the registry has of a mount on a device; false where what is mounted is another
@@ -204,6 +205,7 @@ func (m *mounting) spec() mountSpec {
 	s := mountSpec{
 		Type: m.fstype, Options: m.params.Options, Subvolume: m.params.Subvolume.Or(""), UUID: m.source.contents.Signature.UUID,
 		Persistent: m.params.Persistent.Or(true), Folders: m.point.made,
+		Boot: m.v.state.Boot().Mark(),
 	}
 	if s.Options == nil {
 		s.Options = []string{}

@@ -1,6 +1,7 @@
 package volops
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -94,12 +95,29 @@ func (v *Vol) settleMounts() {
 			continue
 		}
 		there := v.isMounted(in.Changes[0].Key)
-		if !v.state.SameBoot("vol") || there == (in.Method == "vol.mount") {
+		if !v.beganHere(in) || there == (in.Method == "vol.mount") {
 			_ = w.Done() // what the journal does not take is told by state's own problems
 			continue
 		}
 		_ = w.Undone(errors.New("cut off before it came about"))
 	}
+}
+
+// wasThere tells whether something that was last there in the boot with a mark was there in this one.
+func (v *Vol) wasThere(mark string) bool {
+	if mark == "" { // written before there were marks
+		return v.state.SameBoot("vol")
+	}
+	return mark == v.state.Boot().Mark()
+}
+
+// beganHere tells whether a write of a mount that was cut off began in this boot.
+func (v *Vol) beganHere(in state.Intent) bool {
+	spec, ok := v.mountSpecs.Get(in.Changes[0].Key)
+	if value := in.Changes[0].Value; value != nil {
+		ok = json.Unmarshal(value, &spec) == nil
+	}
+	return ok && v.wasThere(spec.Boot)
 }
 
 // pruneMounts strikes mounts off that were for this boot only and are gone.
@@ -124,7 +142,7 @@ func (r *restorer) mountMissing(ctx context.Context) (lacking bool) {
 		if ctx.Err() != nil {
 			return false
 		}
-		if !spec.Persistent || r.v.isMounted(target) || r.v.state.SameBoot("vol") {
+		if !spec.Persistent || r.v.wasThere(spec.Boot) {
 			continue
 		}
 		one, cancel := context.WithTimeout(ctx, restoreTime)
@@ -164,6 +182,9 @@ func (v *Vol) remount(ctx context.Context, target string, spec mountSpec) string
 		return "failed"
 	}
 	defer unlock()
+	if _, still := v.mountSpecs.Get(target); !still {
+		return "" // unmounted for good meanwhile
+	}
 	t, reason := v.registeredDevice(ctx, spec)
 	if t == nil {
 		return reason
@@ -179,18 +200,28 @@ func (v *Vol) remount(ctx context.Context, target string, spec mountSpec) string
 	defer m.point.close()
 	if stands, err := m.standing(ctx); err != nil || stands {
 		m.point.unmake()
-		return map[bool]string{true: "", false: "target_in_use"}[stands]
+		if !stands {
+			return "target_in_use"
+		}
+		v.mountedNow(target, spec.Folders)
+		return ""
 	}
 	v.scanMembers(ctx, t)
 	if err := m.apply(ctx); err != nil {
 		m.point.unmake()
 		return remountReason(err, spec)
 	}
-	if m.point.made > 0 && m.point.made != spec.Folders {
-		spec.Folders = m.point.made
-		_ = v.state.Set(v.mountSpecs.Put(target, spec))
-	}
+	v.mountedNow(target, cmp.Or(m.point.made, spec.Folders))
 	return ""
+}
+
+// mountedNow notes that what is registered is mounted in this boot. It is the caller's turn on the target.
+func (v *Vol) mountedNow(target string, folders int) {
+	spec, registered := v.mountSpecs.Get(target)
+	spec.Boot, spec.Folders = v.state.Boot().Mark(), folders
+	if registered && spec.Boot != "" {
+		_ = v.state.Set(v.mountSpecs.Put(target, spec)) // what the journal does not take is told by state's own problems
+	}
 }
 
 // remountReason tells a btrfs that lacks devices from other failures.

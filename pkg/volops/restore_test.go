@@ -114,6 +114,54 @@ func TestRestore(t *testing.T) {
 	closeBoth(t, v, s)
 }
 
+// TestRestoreStaysAway waits for one disk while somebody unmounts what was restored from another: that stays so
+// for this boot, whatever disks appear and however often the daemon starts, and comes back with the next.
+func TestRestoreStaysAway(t *testing.T) {
+	needMkfs(t)
+	if !testhost.MountNS(t) {
+		return
+	}
+	dir, at := t.TempDir(), t.TempDir()
+	v, s := afterBoot(t, dir, "first")
+	there, absent := loop(t, 64<<20), t.TempDir()+"/absent"
+	disk := attach(t, absent)
+	detach := func() { exec.Command("losetup", "-d", disk).Run() }
+	defer func() { detach() }()
+	for target, device := range map[string]string{"/a": there.Path, "/b": disk} {
+		tool(t, "", "mkfs.ext4", "-q", device)
+		obtain(t, v, "vol.mount", "source", device, "target", at+target)
+	}
+	closeBoth(t, v, s)
+	must(t, unix.Unmount(at+"/a", 0))
+	must(t, unix.Unmount(at+"/b", 0))
+	detach()
+	v, s = afterBoot(t, dir, "second")
+	v.Start()
+	comesTrue(t, "mount", func() bool { return v.isMounted(at+"/a") && v.restorer.reason(at+"/b") != "" })
+	must(t, unix.Unmount(at+"/a", 0))
+	stays := func(when string) {
+		t.Helper()
+		if row := registeredRow(t, v, at+"/a"); v.isMounted(at+"/a") || row["exists"] != false {
+			t.Errorf("%s it came back: %v", when, row)
+		}
+	}
+	closeBoth(t, v, s)
+	v, s = afterBoot(t, dir, "second")
+	v.Start()
+	comesTrue(t, "a reason", func() bool { return v.restorer.reason(at+"/b") != "" })
+	stays("after a start")
+	disk = strings.TrimSpace(tool(t, "", "losetup", "-fP", "--show", absent))
+	comesTrue(t, "late mount", func() bool { return v.isMounted(at + "/b") })
+	stays("with the other disk")
+	closeBoth(t, v, s)
+	v, s = afterBoot(t, dir, "third")
+	v.Start()
+	comesTrue(t, "mount", func() bool { return v.isMounted(at + "/a") })
+	closeBoth(t, v, s)
+	must(t, unix.Unmount(at+"/a", 0))
+	must(t, unix.Unmount(at+"/b", 0))
+}
+
 // TestRestoreOther finds another filesystem or partition under the UUID that is registered, and leaves it.
 func TestRestoreOther(t *testing.T) {
 	needMkfs(t)
