@@ -3,10 +3,15 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"net"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/geomind/my_os_server/internal/btrfswork"
+	"github.com/geomind/my_os_server/internal/config"
 	"github.com/geomind/my_os_server/internal/daemon"
 	"github.com/geomind/my_os_server/internal/rpcserver"
 	"github.com/geomind/my_os_server/pkg/netops"
@@ -52,6 +57,7 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 			State:      s.State,
 			Log:        s.Log,
 			Interfaces: interfaces(s), StateDir: s.StateDir, EtcResolvConf: s.EtcResolvConf,
+			Reconcile: netops.ReconcileMode(s.Reconcile.Mode), InputPolicy: inputPolicy(s.Firewall, s.Listen),
 			OVSRunDir:   s.OVSRunDir,
 			Unavailable: func() []registry.UnavailableMethod { return lacking },
 		})
@@ -60,8 +66,23 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 		}
 		servers.Net, closers = net, append(closers, net.Close)
 		net.Start()
+		s.OnReload(func(c config.Config) {
+			net.SetReconcile(netops.ReconcileMode(c.Reconcile.Mode))
+			_ = net.SetInputPolicy(context.Background(), inputPolicy(c.Firewall, s.Listen)) // the log and net.health tell
+		})
 	}
 	return rpcserver.Native(servers), closeAll, nil
+}
+
+// inputPolicy is what the configuration asks for. Where callers from elsewhere are listened for stays open.
+func inputPolicy(f config.Firewall, listen []string) netops.InputPolicy {
+	p := netops.InputPolicy{Drop: f.InputPolicy == "drop", KeepOpen: slices.Clone(f.KeepOpen), Confirm: time.Duration(f.Confirm) * time.Second}
+	for _, address := range listen {
+		if _, port, err := net.SplitHostPort(address); err == nil {
+			p.KeepOpen = append(p.KeepOpen, "tcp/"+port)
+		}
+	}
+	return p
 }
 
 // interfaces are those whose addresses the configuration gives to the daemon.

@@ -185,10 +185,14 @@ var verbs = []verb{
 	{
 		method: "net.verify", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Compare what this daemon made with what the kernel has.",
-		description: "Reads all that is registered (bridges and ports, taps, routes, firewall, NAT, forwarding, leases) back from the kernel and tells each difference with the steps that would mend it, in any mode. Changes nothing. Objects that this daemon did not make are not looked at, but what stands in its own nftables table or bears its mark and is not registered is unexpected.",
+		description: "Reads all that is registered (bridges and ports, taps, routes, firewall, NAT, forwarding, leases) back from the kernel and tells each difference with the steps that would mend it, in any mode. Without confirm it changes nothing. Objects that this daemon did not make are not looked at, but what stands in its own nftables table or bears its mark and is not registered is unexpected. With confirm, which needs the right admin, the input policy that is on trial (see input_policy) is kept for good before anything is compared; where there is none, because it was rolled back, the call is refused (rule nothing_to_confirm).",
 		lists:       []listed{{"drift", "Drift"}},
+		params: []param{
+			{name: "confirm", kind: kindText, schema: "VerifyConfirm", values: []string{"input_policy"}, text: "What is to be kept for good. The caller says so by the very connection that a change could have cut."},
+		},
 		examples: []example{
 			{"in sync", "net verify"},
+			{"the input policy is confirmed", "net verify --confirm input_policy"},
 			{"a route is gone, an MTU changed", "net verify"},
 		},
 	},
@@ -277,7 +281,7 @@ var verbs = []verb{
 	{
 		method: "net.flows", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the OpenFlow flows of Open vSwitch bridges.",
-		description: "What `ovs-ofctl dump-flows` gives, without hidden flows, as fields and as text. Absent `bridge`: of all bridges. Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable. A name that does not exist is not_found.",
+		description: "What `ovs-ofctl dump-flows` gives, over the newest OpenFlow that a bridge speaks, as fields and as text; ports are numbers. Needs the program ovs-ofctl (tool_missing without it). Absent `bridge`: of all bridges. Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable. A name that does not exist is not_found.",
 		lists:       []listed{{"flows", "OvsFlow"}},
 		list:        "flows", stream: true,
 		params: []param{
@@ -292,7 +296,7 @@ var verbs = []verb{
 	{
 		method: "net.datapath", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the datapaths of Open vSwitch with their flows.",
-		description: "Hits, misses and ports of each datapath, and the flows that are in it now (`dpctl/dump-flows -m`). Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable.",
+		description: "Hits, misses and ports of each datapath, their counters (`dpctl/show -s`), and the flows that are in it now (`dpctl/dump-flows -m`). Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable.",
 		lists:       []listed{{"items", "DatapathItem"}},
 		list:        "items", stream: true,
 		params: []param{

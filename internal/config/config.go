@@ -41,6 +41,9 @@ type Config struct {
 	Interfaces []Interface `toml:"interface"` // [[interface]]
 	DNS        DNS         `toml:"dns"`
 
+	Firewall  Firewall  `toml:"firewall"`
+	Reconcile Reconcile `toml:"reconcile"`
+
 	TLS       TLS       `toml:"tls"`
 	Log       Log       `toml:"log"`
 	Limits    Limits    `toml:"limits"`
@@ -66,6 +69,24 @@ var (
 type DNS struct {
 	EtcResolvConf bool `toml:"etc_resolv_conf"`
 }
+
+// Firewall says what happens to what comes in and no rule lets in.
+type Firewall struct {
+	InputPolicy string   `toml:"input_policy" reload:"yes"`              // one of InputPolicies
+	KeepOpen    []string `toml:"keep_open" reload:"yes"`                 // ports that stay open: "tcp/443", "udp/5000-5010"
+	Confirm     int      `toml:"confirm_s" range:"5..3600" reload:"yes"` // seconds
+}
+
+// Reconcile says what is done where the kernel is no longer as registered.
+type Reconcile struct {
+	Mode string `toml:"mode" reload:"yes"` // one of ReconcileModes
+}
+
+// InputPolicies are the values of firewall.input_policy, ReconcileModes those of reconcile.mode.
+var (
+	InputPolicies  = []string{"accept", "drop"}
+	ReconcileModes = []string{"report", "repair"}
+)
 
 // TLS says whom the callers from elsewhere speak to, and whose certificates count. Nothing of it matters where
 // Listen is empty.
@@ -120,6 +141,8 @@ func Default() Config {
 	return Config{
 		SocketMode: "0666",
 		HeroSocket: true,
+		Firewall:   Firewall{InputPolicy: "accept", Confirm: 60},
+		Reconcile:  Reconcile{Mode: "report"},
 		Log:        Log{Level: "info", Format: "auto"},
 		Limits: Limits{
 			Connections: 1024, ConnectionsPerUser: 64,

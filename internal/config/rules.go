@@ -31,6 +31,10 @@ var rules = map[string]func(c *Config) string{
 	"mosnet_socket":  func(c *Config) string { return orEmpty(c.MosnetSocket, absolute) },
 	"storage_socket": func(c *Config) string { return orEmpty(c.StorageSocket, absolute) },
 
+	"firewall.input_policy": func(c *Config) string { return oneOf(c.Firewall.InputPolicy, InputPolicies) },
+	"firewall.keep_open":    func(c *Config) string { return firstOf(c.Firewall.KeepOpen, ports) },
+	"reconcile.mode":        func(c *Config) string { return oneOf(c.Reconcile.Mode, ReconcileModes) },
+
 	"tls.certificate": func(c *Config) string { return cmp.Or(orEmpty(c.TLS.Certificate, absolute), pair(c)) },
 	"tls.key":         func(c *Config) string { return cmp.Or(orEmpty(c.TLS.Key, absolute), pair(c)) },
 	"tls.client_ca":   func(c *Config) string { return orEmpty(c.TLS.ClientCA, absolute) },
@@ -183,6 +187,21 @@ func address(s string) string {
 	}
 	if _, err := netip.ParseAddr(host); host != "" && err != nil {
 		return "must begin with an IP address, or with : for all of the node's"
+	}
+	return ""
+}
+
+// ports asks for a protocol and its ports: tcp/443, udp/5000-5010.
+func ports(s string) string {
+	protocol, list, _ := strings.Cut(s, "/")
+	first, last, ranged := strings.Cut(list, "-")
+	if !ranged {
+		last = first
+	}
+	a, errA := strconv.ParseUint(first, 10, 16)
+	b, errB := strconv.ParseUint(last, 10, 16)
+	if !slices.Contains([]string{"tcp", "udp", "sctp"}, protocol) || errA != nil || errB != nil || a == 0 || b < a {
+		return "must be tcp, udp or sctp, a slash, and a port from 1 to 65535 or a rising range of them"
 	}
 	return ""
 }

@@ -45,6 +45,12 @@ type Setup struct {
 
 	Interfaces    []config.Interface // whose addresses the daemon looks after
 	EtcResolvConf bool               // /etc/resolv.conf is the daemon's to write
+	Firewall      config.Firewall    // what happens to what comes in
+	Listen        []string           // where callers from elsewhere are listened for, and stays open
+	Reconcile     config.Reconcile   // what is done about what others change
+
+	// OnReload has a function called with each configuration that is taken over while the daemon runs.
+	OnReload func(func(config.Config))
 
 	AllowPrivateMounts bool   // mounts are made in whatever mount namespace the daemon lives in
 	OVSRunDir          string // where the daemons of Open vSwitch have their sockets; "": where they usually are
@@ -67,6 +73,7 @@ type daemon struct {
 	closers []func() error // in the order of opening
 
 	reloading sync.Mutex // held by one reload at a time
+	reloaded  []func(config.Config)
 }
 
 // open brings a daemon to where it can serve. The caller closes what comes back, with an error too.
@@ -90,7 +97,9 @@ func open(p Program, f *flags, c config.Config, log *logger, started time.Time) 
 	backend, closeBackend, err := p.Open(Setup{
 		Version: Version(), StartedAt: started, StateDir: folder.path, State: folder.store, Log: d.log, AllowPrivateMounts: c.AllowPrivateMounts, OVSRunDir: c.OVSRunDir,
 		Interfaces: c.Interfaces, EtcResolvConf: c.DNS.EtcResolvConf,
-		ServeAs: f.alias().Namespace, Upstreams: upstreams, UpstreamUIDs: c.UpstreamUIDs,
+		Firewall: c.Firewall, Listen: c.Listen, Reconcile: c.Reconcile,
+		OnReload: func(f func(config.Config)) { d.reloaded = append(d.reloaded, f) },
+		ServeAs:  f.alias().Namespace, Upstreams: upstreams, UpstreamUIDs: c.UpstreamUIDs,
 	})
 	if err != nil {
 		return d, err

@@ -43,8 +43,12 @@ func (d *daemon) reloadConfig() {
 	}
 	taken, waiting := config.Changed(&d.config, &next)
 	d.config.Log.Level = next.Log.Level
+	d.config.Firewall, d.config.Reconcile = next.Firewall, next.Reconcile
 	setLevel(next.Log.Level)
 	d.log.Info().Strs("changed", taken).Msg("configuration reloaded")
+	for _, f := range d.reloaded {
+		f(d.config)
+	}
 	if len(waiting) > 0 {
 		d.log.Warn().Strs("keys", waiting).Msg("these changes wait for a restart")
 	}

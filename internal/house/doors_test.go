@@ -68,7 +68,7 @@ var doors = map[string][]string{
 
 	"internal/daemon":         {"api", "internal/state", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/identity", "internal/rpcserver", "internal/unixsock", "internal/tlssock", "pkg/proxy"},
 	"cmd/my-os-server-mos":    {"pkg/proxy", "internal/daemon", "internal/rpcserver"},
-	"cmd/my-os-server-native": {"pkg/registry", "pkg/netops", "pkg/volops", "pkg/proxy", "internal/btrfswork", "internal/daemon", "internal/rpcserver"},
+	"cmd/my-os-server-native": {"internal/config", "pkg/registry", "pkg/netops", "pkg/volops", "pkg/proxy", "internal/btrfswork", "internal/daemon", "internal/rpcserver"},
 
 	"internal/house":    {},
 	"internal/e2e":      {},

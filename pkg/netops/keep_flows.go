@@ -119,6 +119,50 @@ func (d dnatSpec) passed(e *ct.Entry, f *hostFacts) bool {
 	}
 }
 
+func (f firewallSpec) flows() ct.Filter {
+	filter := ct.Filter{Source: f.Source}
+	if family := f.family(); family != 0 {
+		filter.Family = addressFamily(family)
+	}
+	if f.Protocol != protocolAny {
+		proto := protocolNumbers[f.Protocol]
+		filter.Protocol = &proto
+	}
+	return filter
+}
+
+// admits tells whether the rule lets a flow in. The kernel does not keep by which interface a flow came: that is taken to
+// be the one that has the address.
+func (f firewallSpec) admits(e *ct.Entry, facts *hostFacts) bool {
+	dst := e.Original.Dst
+	name, own := facts.own[dst]
+	port := int(e.Original.DstPort)
+	switch {
+	case !own && !dst.IsLinkLocalUnicast() && !dst.IsMulticast(), e.Status&statusDNAT != 0, facts.isOwn(e.Original.Src):
+		return false
+	case f.Protocol != protocolAny && protocolNumbers[f.Protocol] != e.Original.Proto:
+		return false
+	case f.Port != 0 && (port < f.Port || port > max(f.Port, f.PortEnd)):
+		return false
+	case f.family() != 0 && f.family() != nfFamily(dst):
+		return false
+	case f.Source.IsValid() && !f.Source.Contains(e.Original.Src):
+		return false
+	}
+	return f.Interface == "" || !own || f.Interface == name
+}
+
+// keepsOpen tells whether a flow is for a port that stays open.
+func (s inputPolicySpec) keepsOpen(e *ct.Entry) bool {
+	for _, text := range s.Kept {
+		r, err := parsePorts(text)
+		if err == nil && protocolNumbers[r.protocol] == e.Original.Proto && r.first <= int(e.Original.DstPort) && int(e.Original.DstPort) <= r.last {
+			return true
+		}
+	}
+	return false
+}
+
 func (s snatSpec) flows() ct.Filter {
 	return ct.Filter{Family: addressFamily(s.family()), Source: s.Source}
 }

@@ -88,6 +88,7 @@ type needs struct {
 	routes    []ownKey
 	table     bool         // chains, rules and sets of the own table
 	elements  []elementRef // of its sets
+	sets      []string     // of the own table, whole; goes with table
 	settings  []string     // by path below /proc/sys/net
 }
 
@@ -98,6 +99,7 @@ func (n *needs) add(other needs) {
 	n.routes = append(n.routes, other.routes...)
 	n.table = n.table || other.table
 	n.elements = append(n.elements, other.elements...)
+	n.sets = append(n.sets, other.sets...)
 	n.settings = append(n.settings, other.settings...)
 }
 

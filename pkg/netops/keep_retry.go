@@ -32,6 +32,9 @@ func (n *Net) Start() {
 	out, err := n.Restore(bound)
 	done()
 	n.log(out, err)
+	bound, done = context.WithTimeout(ctx, restoreTime)
+	_ = n.policing.apply(bound, false) // the log and net.health tell
+	done()
 	n.leasing.start()
 	n.reconciler.start(ctx, links, tables, out.open)
 }

@@ -35,6 +35,9 @@ func (n *Net) Restore(ctx context.Context) (*Restored, error) {
 			return out, err
 		}
 	}
+	if err := n.policing.rollBack(ctx, "the daemon ended before anybody confirmed it"); err != nil {
+		out.Failed = append(out.Failed, "input policy: "+err.Error())
+	}
 	if !n.state.SameBoot("net") {
 		if err := n.restoreAll(ctx, out); err != nil {
 			return out, err

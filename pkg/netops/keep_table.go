@@ -47,6 +47,11 @@ func (r *reader) table(ctx context.Context, want needs) error {
 	if len(want.elements) > wholesale {
 		return r.allElements(ctx, conn)
 	}
+	for _, name := range want.sets {
+		if err := r.elementsOf(ctx, conn, name); err != nil {
+			return err
+		}
+	}
 	for _, ref := range want.elements {
 		e, err := conn.Element(ctx, nft.Ref{Family: own.Family, Table: own.Table, Name: ref.set}, []byte(ref.key))
 		if err != nil {
@@ -87,7 +92,7 @@ func readTable(ctx context.Context, conn *nft.Conn) (t *heldTable, err error) {
 		}
 		t = &heldTable{chains: map[string][]string{}, sets: map[string]nft.Ref{}}
 		second, err := each(conn.Chains(ctx, filter), func(c *nft.Chain) error {
-			t.chains[chainText(c.Name, c.Type, c.Hook, c.Priority)] = nil
+			t.chains[chainText(c.Name, c.Type, c.Hook, c.Priority, c.Policy)] = nil
 			return nil
 		})
 		if err != nil {
@@ -106,12 +111,17 @@ func readTable(ctx context.Context, conn *nft.Conn) (t *heldTable, err error) {
 	return t, err
 }
 
-// chainText is a chain's name and, of one that packets come to by themselves, where they come from.
-func chainText(name, typ string, hook uint32, priority int32) string {
+// chainText is a chain's name and, of one that packets come to by themselves, where they come from and whether they
+// are dropped at its end.
+func chainText(name, typ string, hook uint32, priority int32, policy nft.Opt[uint32]) string {
 	if typ == "" {
 		return name
 	}
-	return fmt.Sprintf("%s %s %d %d", name, typ, hook, priority)
+	text := fmt.Sprintf("%s %s %d %d", name, typ, hook, priority)
+	if policy.Set && policy.Value == nfDrop {
+		text += " policy drop"
+	}
+	return text
 }
 
 func (t *heldTable) addRule(r *nft.Rule) {
@@ -127,18 +137,30 @@ func (r *reader) allElements(ctx context.Context, conn *nft.Conn) error {
 	if r.held.table == nil {
 		return nil
 	}
-	for name, ref := range r.held.table.sets {
-		_, err := consistentlyGathered(func() (bool, error) {
-			return each(conn.Elements(ctx, ref), func(e *nft.Element) error {
-				r.held.elements[elementRef{name, string(e.Key)}] = heldOf(e)
-				return nil
-			})
-		})
-		if err != nil {
+	for name := range r.held.table.sets {
+		if err := r.elementsOf(ctx, conn, name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// elementsOf reads a set of the table, if it is there.
+func (r *reader) elementsOf(ctx context.Context, conn *nft.Conn, name string) error {
+	if r.held.table == nil {
+		return nil
+	}
+	ref, there := r.held.table.sets[name]
+	if !there {
+		return nil
+	}
+	_, err := consistentlyGathered(func() (bool, error) {
+		return each(conn.Elements(ctx, ref), func(e *nft.Element) error {
+			r.held.elements[elementRef{name, string(e.Key)}] = heldOf(e)
+			return nil
+		})
+	})
+	return err
 }
 
 // tableSpec is the own table with what all entries share: chains, rules and sets. It is registered nowhere:

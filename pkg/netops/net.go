@@ -52,6 +52,8 @@ type Options struct {
 
 	// Reconcile says what is done about what others change; "" for ReconcileReport.
 	Reconcile ReconcileMode
+	// InputPolicy is what happens to what comes in and no rule lets in.
+	InputPolicy InputPolicy
 
 	// Interfaces are those whose addresses the daemon looks after itself.
 	Interfaces []Interface
@@ -80,6 +82,7 @@ type Net struct {
 	steps      atomic.Int64 // changes of the kernel that were made
 	leasing    *leasing
 	reconciler *reconciler
+	policing   *policing
 	stopRounds context.CancelFunc // nil before Start
 	causes     causes             // why objects could not be made
 	unbuilt    []registry.UnavailableMethod
@@ -91,7 +94,7 @@ var _ registry.NetServer = (*Net)(nil)
 // New opens the namespace that o names. The caller closes the Net.
 func New(o Options) (*Net, error) {
 	n := &Net{options: o}
-	netns := 0
+	netns, err := 0, error(nil)
 	if o.NetNS != "" {
 		file, err := os.Open(o.NetNS)
 		if err != nil {
@@ -108,6 +111,9 @@ func New(o Options) (*Net, error) {
 	n.kept = openKept(n.state)
 	n.leasing = newLeasing(n)
 	n.reconciler = newReconciler(n)
+	if n.policing, err = newPolicing(n); err != nil {
+		return nil, err
+	}
 	n.unbuilt = n.unbuiltMethods()
 	n.bootID = hostinfo.BootID(o.Root)
 	return n, nil
@@ -116,6 +122,7 @@ func New(o Options) (*Net, error) {
 // Close gives up the sockets and the namespace. Calls under way fail.
 func (n *Net) Close() error {
 	n.stopLooking()
+	n.policing.stop()
 	n.leasing.stop()
 	n.sockets.Close()
 	n.conntracks.Close()

@@ -38,7 +38,13 @@ type chainWant struct {
 	rules []ruleWant
 }
 
-func (c *chainWant) text() string { return chainText(c.Name, c.Type, c.Hook, c.Priority) }
+func (c *chainWant) text() string { return chainText(c.Name, c.Type, c.Hook, c.Priority, c.Policy) }
+
+// Verdicts of a chain's policy (linux/netfilter.h).
+const (
+	nfDrop   = 0
+	nfAccept = 1
+)
 
 // ruleWant is a rule as it is to be. Its name is its comment, by which it is known.
 type ruleWant struct {
@@ -125,7 +131,7 @@ const wholeAddress = 128
 // rules are the rules of a shape.
 func (s shape) rules() []ruleWant {
 	switch s.use {
-	case useOpen:
+	case useKept, useOpen:
 		return s.openRules()
 	case useDNAT:
 		return []ruleWant{s.rule(s.dnatSteps())}
@@ -250,9 +256,15 @@ func (s shape) snatSteps() []nft.Step {
 // shapes' own. shapes are in order.
 func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
 	var input, forward, dnat, hairpin, snat []ruleWant
-	closed, byInterface := false, false
+	closed, byInterface, drop := false, false, false
 	for _, s := range shapes {
 		switch s.use {
+		case useKept:
+			if !drop {
+				input = append(input, alwaysOpen()...)
+			}
+			drop = true
+			input = append(input, s.rules()...)
 		case useOpen:
 			input = append(input, s.rules()...)
 		case useClosed:
@@ -281,7 +293,16 @@ func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
 		sets = append(sets, nft.NewSet{Name: setOwn4, Key: []nft.Field{nft.FieldIPv4}, Data: []nft.Field{nft.FieldInterface}},
 			nft.NewSet{Name: setOwn6, Key: []nft.Field{nft.FieldIPv6}, Data: []nft.Field{nft.FieldInterface}})
 	}
-	return chainsFor(input, forward, dnat, hairpin, snat), sets
+	chains = chainsFor(input, forward, dnat, hairpin, snat)
+	for i, c := range chains {
+		if c.Type != "" {
+			chains[i].Policy = nft.Opt[uint32]{Value: nfAccept, Set: true}
+		}
+		if c.Name == chainInput && drop {
+			chains[i].Policy.Value = nfDrop
+		}
+	}
+	return chains, sets
 }
 
 // chainsFor puts rules into chains, as many as are needed.
@@ -301,8 +322,7 @@ func chainsFor(input, forward, dnat, hairpin, snat []ruleWant) (chains []chainWa
 		chains = append(chains, chainWant{nft.NewChain{Name: chainPostrouting, Type: "nat", Hook: unix.NF_INET_POST_ROUTING, Priority: prioritySNAT}, postrouting})
 	}
 	if len(forward) > 0 {
-		known := ruleWant{"known", append(anyBit(nft.LoadCt(unix.NFT_CT_STATE, reg0), ctStateKnown), nft.Accept())}
-		chains = append(chains, chainWant{nft.NewChain{Name: chainForward, Type: "filter", Hook: unix.NF_INET_FORWARD}, append([]ruleWant{known}, forward...)})
+		chains = append(chains, chainWant{nft.NewChain{Name: chainForward, Type: "filter", Hook: unix.NF_INET_FORWARD}, append([]ruleWant{knownFlows()}, forward...)})
 	}
 	if len(input) > 0 {
 		chains = append(chains, chainWant{nft.NewChain{Name: chainInput, Type: "filter", Hook: unix.NF_INET_LOCAL_IN}, input})

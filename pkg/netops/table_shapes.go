@@ -22,7 +22,8 @@ import (
 type use int
 
 const (
-	useOpen       use = iota // lets in
+	useKept       use = iota // ports that stay open where what comes in is dropped
+	useOpen                  // lets in
 	useForwarded             // targets of port forwards
 	useSources               // networks whose sources are translated
 	useClosed                // interfaces on which forwarding was switched on
@@ -33,7 +34,7 @@ const (
 	useMasquerade            // networks that get the address of the interface
 )
 
-var useNames = [...]string{"open", "forwarded", "sources", "closed", "dnat", "hairpin", "inside", "snat", "masquerade"}
+var useNames = [...]string{"kept", "open", "forwarded", "sources", "closed", "dnat", "hairpin", "inside", "snat", "masquerade"}
 
 // portsOf says what a shape looks at beyond addresses.
 type portsOf int

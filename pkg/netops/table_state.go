@@ -172,6 +172,8 @@ type tableKept struct {
 	rules      *state.Registry[firewallSpec]
 	dnats      *state.Registry[dnatSpec]
 	snats      *state.Registry[snatSpec]
+	policy     *state.Registry[inputPolicySpec]
+	refused    *state.Registry[refusedPolicy]
 	forwarding *state.Registry[forwardingSpec]
 	table      *tableState
 
@@ -185,10 +187,12 @@ func (k *kept) openTable(s *state.Store) {
 	t.rules = state.Register[firewallSpec](s, "firewall")
 	t.dnats = state.Register[dnatSpec](s, "dnat")
 	t.snats = state.Register[snatSpec](s, "snat")
+	t.policy = state.Register[inputPolicySpec](s, "input_policy")
+	t.refused = state.Register[refusedPolicy](s, "input_policy_refused")
 	t.forwarding = state.Register[forwardingSpec](s, "forwarding")
 	t.table = newTableState()
 	t.rangesByPlace = t.rules.IndexBy(func(_ string, f firewallSpec) string { return f.rangePlace() })
-	first := []keeper{tableKeeper(t), keeperOf(t.rules, "firewall"), keeperOf(t.dnats, "dnat"), keeperOf(t.snats, "snat")}
+	first := []keeper{tableKeeper(t), keeperOf(t.policy, "input_policy"), keeperOf(t.rules, "firewall"), keeperOf(t.dnats, "dnat"), keeperOf(t.snats, "snat")}
 	k.kinds = append(append(first, k.kinds...), keeperOf(t.forwarding, "forwarding"))
 	for i := range k.kinds {
 		k.kindByRegistry[k.kinds[i].name] = &k.kinds[i]
@@ -224,6 +228,11 @@ func (k *tableKept) wanted() (map[elementRef]bool, map[shape]bool) {
 
 // tableEntries are all entries that are registered.
 func (k *tableKept) tableEntries(yield func(entry) bool) {
+	for _, e := range k.policy.All() {
+		if !yield(e) {
+			return
+		}
+	}
 	for _, e := range k.rules.All() {
 		if !yield(e) {
 			return

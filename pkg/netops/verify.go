@@ -13,7 +13,12 @@ import (
 )
 
 // Verify handles net.verify: the plans that a start would take, told instead of taken.
-func (n *Net) Verify(ctx context.Context, _ *registry.NetVerifyParams) (*registry.NetVerifyResult, error) {
+func (n *Net) Verify(ctx context.Context, p *registry.NetVerifyParams) (*registry.NetVerifyResult, error) {
+	if p.Confirm.IsSet() {
+		if err := n.policing.confirm(ctx); err != nil {
+			return nil, err
+		}
+	}
 	drift, checked, err := n.drift(ctx)
 	if err != nil {
 		return nil, err
@@ -21,6 +26,7 @@ func (n *Net) Verify(ctx context.Context, _ *registry.NetVerifyParams) (*registr
 	return &registry.NetVerifyResult{
 		InSync: len(drift) == 0, Checked: int64(checked), Drift: drift,
 		ReconcileMode: registry.Some(string(n.reconciler.mode())), CheckedAt: registry.Some(time.Now().UTC()),
+		InputPolicy: n.policing.row(),
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/geomind/my_os_server/internal/ct"
 	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -34,7 +35,7 @@ func (n *Net) FirewallAddRule(ctx context.Context, p *registry.NetFirewallAddRul
 	if err != nil {
 		return nil, err
 	}
-	result := &registry.NetFirewallAddRuleResult{Created: created, Rule: want.row()}
+	result := &registry.NetFirewallAddRuleResult{Created: created, Rule: want.row(), Effective: n.policing.drops()}
 	result.Rule.Exists = true
 	result.MayBeBlockedBy, err = n.blockers(ctx, want.family(), hookInput)
 	return result, err
@@ -214,8 +215,35 @@ func (n *Net) FirewallRemoveRule(ctx context.Context, p *registry.NetFirewallRem
 	}
 	result := &registry.NetFirewallRemoveRuleResult{Deleted: true}
 	if p.DropExisting.Or(false) {
-		// Under the policy accept nothing came in by this rule alone.
-		result.ConnectionsDropped = registry.Some[int64](0)
+		count, err := n.dropAdmitted(ctx, standing)
+		if err != nil {
+			return nil, err
+		}
+		result.ConnectionsDropped = registry.Some(int64(count))
 	}
 	return result, nil
+}
+
+// dropAdmitted ends the flows that came in by a rule that is gone, and by no other. Under the policy accept there are
+// none.
+func (n *Net) dropAdmitted(ctx context.Context, gone firewallSpec) (int, error) {
+	if none, err := n.tracksNothing(ctx); none || err != nil || !n.policing.drops() {
+		return 0, err
+	}
+	facts, err := n.facts(ctx)
+	if err != nil {
+		return 0, err
+	}
+	policy, _ := n.kept.policy.Get(policyKey)
+	return n.forgetFlows(ctx, gone.flows(), func(e *ct.Entry) bool {
+		if !gone.admits(e, &facts) || policy.keepsOpen(e) {
+			return false
+		}
+		for _, other := range n.kept.rules.All() {
+			if other.admits(e, &facts) {
+				return false
+			}
+		}
+		return true
+	})
 }

@@ -39,6 +39,9 @@ func (n *Net) NATAddDNAT(ctx context.Context, p *registry.NetNATAddDNATParams) (
 		}
 		want, need = standing, nil
 	} else if !p.Force.Or(false) {
+		if kept, taken := n.policing.keepsOpen(&want); taken {
+			return nil, refused("kept_open", "force", "port %s stays open on this node, and a forward would take it away", kept)
+		}
 		if err := n.refuseListener(&want, &facts); err != nil {
 			return nil, err
 		}

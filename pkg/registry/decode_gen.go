@@ -105,6 +105,10 @@ var valuesOfNeighborState = []NeighborState{
 	NeighborStatePermanent,
 }
 
+var valuesOfVerifyConfirm = []VerifyConfirm{
+	VerifyConfirmInputPolicy,
+}
+
 var valuesOfNftFamily = []NftFamily{
 	NftFamilyIp,
 	NftFamilyIp6,
@@ -406,11 +410,18 @@ func (*NetHealthParams) members() []Param { return membersOfNetHealthParams }
 
 func (*NetHealthParams) set(*decoder, int, []byte) {}
 
-var membersOfNetVerifyParams = []Param{}
+var membersOfNetVerifyParams = []Param{
+	{Name: "confirm", Required: false},
+}
 
 func (*NetVerifyParams) members() []Param { return membersOfNetVerifyParams }
 
-func (*NetVerifyParams) set(*decoder, int, []byte) {}
+func (v *NetVerifyParams) set(d *decoder, member int, raw []byte) {
+	switch member {
+	case 0:
+		v.Confirm = opt(decodeEnum(d, raw, valuesOfVerifyConfirm))
+	}
+}
 
 var membersOfNetDNSParams = []Param{}
 

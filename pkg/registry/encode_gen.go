@@ -1704,6 +1704,14 @@ func (v *DatapathFlow) AppendJSON(b []byte) []byte {
 		b = append(b, `,"layer":`...)
 		b = jsonwire.AppendString(b, v.Layer.value)
 	}
+	if v.PmdCore.set {
+		b = append(b, `,"pmd_core":`...)
+		b = jsonwire.AppendInt(b, v.PmdCore.value)
+	}
+	if v.ExtraInfo.set {
+		b = append(b, `,"extra_info":`...)
+		b = jsonwire.AppendString(b, v.ExtraInfo.value)
+	}
 	b = append(b, '}')
 	return b
 }
@@ -1735,6 +1743,13 @@ func (v *DatapathPort) AppendJSON(b []byte) []byte {
 	if v.Options.set {
 		b = append(b, `,"options":`...)
 		b = jsonwire.AppendString(b, v.Options.value)
+	}
+	if v.Statistics != nil {
+		b = append(b, `,"statistics":`...)
+		b = appendMap(b, v.Statistics, func(b []byte, v int64) []byte {
+			b = jsonwire.AppendInt(b, v)
+			return b
+		})
 	}
 	b = append(b, '}')
 	return b
@@ -2903,6 +2918,38 @@ func (v *IneligibleDisk) AppendJSON(b []byte) []byte {
 	if v.Message.set {
 		b = append(b, `,"message":`...)
 		b = jsonwire.AppendString(b, v.Message.value)
+	}
+	b = append(b, '}')
+	return b
+}
+
+// AppendJSON appends v as a JSON object.
+func (v *InputPolicyState) AppendJSON(b []byte) []byte {
+	b = append(b, `{"policy":`...)
+	b = jsonwire.AppendString(b, string(v.Policy))
+	b = append(b, `,"configured":`...)
+	b = jsonwire.AppendString(b, string(v.Configured))
+	if v.KeptOpen != nil {
+		b = append(b, `,"kept_open":[`...)
+		for i := range v.KeptOpen {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = jsonwire.AppendString(b, v.KeptOpen[i])
+		}
+		b = append(b, ']')
+	}
+	if v.Confirmed.set {
+		b = append(b, `,"confirmed":`...)
+		b = jsonwire.AppendBool(b, v.Confirmed.value)
+	}
+	if v.ConfirmBy.set {
+		b = append(b, `,"confirm_by":`...)
+		b = jsonwire.AppendTime(b, v.ConfirmBy.value)
+	}
+	if v.RolledBack.set {
+		b = append(b, `,"rolled_back":`...)
+		b = jsonwire.AppendString(b, v.RolledBack.value)
 	}
 	b = append(b, '}')
 	return b
@@ -5406,12 +5453,7 @@ func (v *NetFlowsResult) AppendJSON(b []byte) []byte {
 		}
 		b = v.Flows[i].AppendJSON(b)
 	}
-	b = append(b, ']')
-	if v.Consistent.set {
-		b = append(b, `,"consistent":`...)
-		b = jsonwire.AppendBool(b, v.Consistent.value)
-	}
-	b = append(b, '}')
+	b = append(b, `]}`...)
 	return b
 }
 
@@ -6029,6 +6071,10 @@ func (v *NetVerifyResult) AppendJSON(b []byte) []byte {
 	if v.CheckedAt.set {
 		b = append(b, `,"checked_at":`...)
 		b = jsonwire.AppendTime(b, v.CheckedAt.value)
+	}
+	if v.InputPolicy != nil {
+		b = append(b, `,"input_policy":`...)
+		b = v.InputPolicy.AppendJSON(b)
 	}
 	b = append(b, '}')
 	return b
@@ -8003,6 +8049,14 @@ func (v *OvsConntrackEntry) AppendJSON(b []byte) []byte {
 		b = append(b, `,"tcp_flags_reply":`...)
 		b = jsonwire.AppendString(b, v.TcpFlagsReply.value)
 	}
+	if v.SctpVtagOriginal.set {
+		b = append(b, `,"sctp_vtag_original":`...)
+		b = jsonwire.AppendInt(b, v.SctpVtagOriginal.value)
+	}
+	if v.SctpVtagReply.set {
+		b = append(b, `,"sctp_vtag_reply":`...)
+		b = jsonwire.AppendInt(b, v.SctpVtagReply.value)
+	}
 	if v.Helper.set {
 		b = append(b, `,"helper":`...)
 		b = jsonwire.AppendString(b, v.Helper.value)
@@ -8052,16 +8106,6 @@ func (v *OvsConntrackStats) AppendJSON(b []byte) []byte {
 	if v.TcpSequenceCheck.set {
 		b = append(b, `,"tcp_sequence_check":`...)
 		b = jsonwire.AppendBool(b, v.TcpSequenceCheck.value)
-	}
-	if v.Buckets != nil {
-		b = append(b, `,"buckets":[`...)
-		for i := range v.Buckets {
-			if i > 0 {
-				b = append(b, ',')
-			}
-			b = jsonwire.AppendInt(b, v.Buckets[i])
-		}
-		b = append(b, ']')
 	}
 	b = append(b, '}')
 	return b
@@ -11369,7 +11413,12 @@ func (v *NetHealthParams) AppendJSON(b []byte) []byte {
 
 // AppendJSON appends v as a JSON object.
 func (v *NetVerifyParams) AppendJSON(b []byte) []byte {
-	return append(b, '{', '}')
+	start := len(b)
+	if v.Confirm.set {
+		b = append(b, `,"confirm":`...)
+		b = jsonwire.AppendString(b, string(v.Confirm.value))
+	}
+	return closeObject(b, start)
 }
 
 // AppendJSON appends v as a JSON object.
@@ -11512,10 +11561,6 @@ func (v *NetFlowsParams) AppendJSON(b []byte) []byte {
 
 // appendMembers appends the members that follow the rows, each behind a comma.
 func (v *NetFlowsEnd) appendMembers(b []byte) []byte {
-	if v.Consistent.set {
-		b = append(b, `,"consistent":`...)
-		b = jsonwire.AppendBool(b, v.Consistent.value)
-	}
 	return b
 }
 

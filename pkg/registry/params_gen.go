@@ -159,9 +159,14 @@ type NetHealthParams struct {
 
 // NetVerifyParams holds the params of net.verify. Reads all that is registered (bridges and ports, taps,
 // routes, firewall, NAT, forwarding, leases) back from the kernel and tells each difference with the steps
-// that would mend it, in any mode. Changes nothing. Objects that this daemon did not make are not looked at,
-// but what stands in its own nftables table or bears its mark and is not registered is unexpected.
+// that would mend it, in any mode. Without confirm it changes nothing. Objects that this daemon did not make
+// are not looked at, but what stands in its own nftables table or bears its mark and is not registered is
+// unexpected. With confirm, which needs the right admin, the input policy that is on trial (see input_policy)
+// is kept for good before anything is compared; where there is none, because it was rolled back, the call is
+// refused (rule nothing_to_confirm).
 type NetVerifyParams struct {
+	// What is to be kept for good. The caller says so by the very connection that a change could have cut.
+	Confirm Opt[VerifyConfirm] `json:"confirm,omitzero"`
 }
 
 // NetDNSParams holds the params of net.dns. resolv.conf as the C library reads it, who writes it, and, where
@@ -238,9 +243,10 @@ type NetOVSParams struct {
 	Bridge Opt[string] `json:"bridge,omitzero"`
 }
 
-// NetFlowsParams holds the params of net.flows. What `ovs-ofctl dump-flows` gives, without hidden flows, as
-// fields and as text. Absent `bridge`: of all bridges. Where no Open vSwitch runs: unsupported, reason
-// no_ovs; where it runs and does not answer: upstream_unavailable. A name that does not exist is not_found.
+// NetFlowsParams holds the params of net.flows. What `ovs-ofctl dump-flows` gives, over the newest OpenFlow
+// that a bridge speaks, as fields and as text; ports are numbers. Needs the program ovs-ofctl (tool_missing
+// without it). Absent `bridge`: of all bridges. Where no Open vSwitch runs: unsupported, reason no_ovs; where
+// it runs and does not answer: upstream_unavailable. A name that does not exist is not_found.
 type NetFlowsParams struct {
 	// Only this bridge.
 	Bridge Opt[string] `json:"bridge,omitzero"`
@@ -250,9 +256,9 @@ type NetFlowsParams struct {
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
-// NetDatapathParams holds the params of net.datapath. Hits, misses and ports of each datapath, and the flows
-// that are in it now (`dpctl/dump-flows -m`). Where no Open vSwitch runs: unsupported, reason no_ovs; where
-// it runs and does not answer: upstream_unavailable.
+// NetDatapathParams holds the params of net.datapath. Hits, misses and ports of each datapath, their counters
+// (`dpctl/show -s`), and the flows that are in it now (`dpctl/dump-flows -m`). Where no Open vSwitch runs:
+// unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable.
 type NetDatapathParams struct {
 	// At most so many flows of each datapath.
 	Limit Opt[int64] `json:"limit,omitzero"`

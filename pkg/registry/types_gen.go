@@ -1058,10 +1058,14 @@ type DatapathFlow struct {
 	UsedS Opt[float64] `json:"used_s,omitzero"`
 	// TCP flags seen, as OVS prints them.
 	TcpFlags Opt[string] `json:"tcp_flags,omitzero"`
-	// yes, no, partial.
+	// yes, partial; absent: no.
 	Offloaded Opt[string] `json:"offloaded,omitzero"`
 	// Where it lives: ovs, tc, dpdk.
 	Layer Opt[string] `json:"layer,omitzero"`
+	// CPU core of the PMD thread whose flow it is (userspace with DPDK).
+	PmdCore Opt[int64] `json:"pmd_core,omitzero"`
+	// What the datapath says of it besides, as OVS prints it.
+	ExtraInfo Opt[string] `json:"extra_info,omitzero"`
 }
 
 // DatapathItem: A datapath or one of its flows: exactly one member.
@@ -1082,6 +1086,9 @@ type DatapathPort struct {
 	Type Opt[string] `json:"type,omitzero"`
 	// Its options, as OVS prints them.
 	Options Opt[string] `json:"options,omitzero"`
+	// Counter -> value: rx_packets, tx_bytes, rx_dropped, rx_over_err, rx_frame_err, tx_aborted_err,
+	// tx_carrier_err, collisions, …; one that the port does not keep is absent.
+	Statistics map[string]int64 `json:"statistics,omitzero"`
 }
 
 // DeadlineExceededData: Data of 1010.
@@ -1449,7 +1456,7 @@ type DnsServer struct {
 // Drift: One object of this daemon's on which register and kernel do not agree.
 type Drift struct {
 	// bridge, bridge_port, tap, route, address, firewall_table, firewall_rule, dnat, snat, forwarding, lease,
-	// connection.
+	// connection, input_policy.
 	Resource string `json:"resource"`
 	// Its name, key or id.
 	ID string `json:"id"`
@@ -1728,8 +1735,8 @@ type FreeExtent struct {
 
 // HealthCheck: One check.
 type HealthCheck struct {
-	// links, default_route, gateway, dns, leases, conntrack, forwarding, drift, ovs, state; with a colon and the
-	// object behind it where there are several, as in gateway:192.0.2.1.
+	// links, default_route, gateway, dns, leases, conntrack, forwarding, drift, reconcile, input_policy, ovs,
+	// state; with a colon and the object behind it where there are several, as in gateway:192.0.2.1.
 	Name string `json:"name"`
 	// ok, degraded and failed as for the node; unknown: it could not be checked (the message says why), which
 	// does not count.
@@ -1785,6 +1792,32 @@ type IneligibleDisk struct {
 	Reason string `json:"reason"`
 	// One sentence, with what stands in the way.
 	Message Opt[string] `json:"message,omitzero"`
+}
+
+// InputPolicy: What happens to what comes in and no rule lets in.
+type InputPolicy string
+
+// The values of InputPolicy.
+const (
+	InputPolicyAccept InputPolicy = "accept"
+	InputPolicyDrop   InputPolicy = "drop"
+)
+
+// InputPolicyState: The policy of the daemon's own input chain. A change that lets less in is on trial until
+// somebody confirms it (net.verify, confirm), and is rolled back at confirm_by.
+type InputPolicyState struct {
+	// What happens to what comes in and no rule lets in.
+	Policy InputPolicy `json:"policy"`
+	// What happens to what comes in and no rule lets in.
+	Configured InputPolicy `json:"configured"`
+	// Under drop: ports that stay open whatever rules there are.
+	KeptOpen []string `json:"kept_open,omitzero"`
+	// Under drop: it is kept for good.
+	Confirmed Opt[bool] `json:"confirmed,omitzero"`
+	// Instant in UTC, RFC 3339, ending in Z.
+	ConfirmBy Opt[time.Time] `json:"confirm_by,omitzero"`
+	// Why what is configured was rolled back.
+	RolledBack Opt[string] `json:"rolled_back,omitzero"`
 }
 
 // Interface: A network interface: what the kernel says of one link and its addresses (RTM_GETLINK,
@@ -3135,9 +3168,6 @@ type NetFirewallResult struct {
 type NetFlowsResult struct {
 	// Flows by bridge, in the switch's order.
 	Flows []OvsFlow `json:"flows"`
-	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
-	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
 // NetHealthResult: Answer of net.health.
@@ -3430,6 +3460,9 @@ type NetVerifyResult struct {
 	ReconcileMode Opt[string] `json:"reconcile_mode,omitzero"`
 	// Instant in UTC, RFC 3339, ending in Z.
 	CheckedAt Opt[time.Time] `json:"checked_at,omitzero"`
+	// The policy of the daemon's own input chain. A change that lets less in is on trial until somebody confirms
+	// it (net.verify, confirm), and is rolled back at confirm_by.
+	InputPolicy *InputPolicyState `json:"input_policy,omitzero"`
 }
 
 // NetVlanResult: Answer of net.vlan.
@@ -4601,7 +4634,8 @@ type OvsConntrackEntry struct {
 	Labels Opt[string] `json:"labels,omitzero"`
 	// Seconds until it goes.
 	TimeoutS Opt[int64] `json:"timeout_s,omitzero"`
-	// State of the connection in lower case, as net.conntrack has it.
+	// State of the connection in lower case: of TCP established, time_wait, …. Where the datapath keeps two
+	// (userspace, TCP), that of the first sender.
 	State Opt[string] `json:"state,omitzero"`
 	// State of the other side, where the datapath keeps two.
 	StateReply Opt[string] `json:"state_reply,omitzero"`
@@ -4611,10 +4645,14 @@ type OvsConntrackEntry struct {
 	TcpWindowScaleOriginal Opt[int64] `json:"tcp_window_scale_original,omitzero"`
 	// Window scale of the other side.
 	TcpWindowScaleReply Opt[int64] `json:"tcp_window_scale_reply,omitzero"`
-	// TCP flags seen from the first sender, as OVS prints them.
+	// What TCP options and checks the first sender has, as OVS prints it: WINDOW_SCALE|SACK_PERM.
 	TcpFlagsOriginal Opt[string] `json:"tcp_flags_original,omitzero"`
-	// TCP flags seen from the other side.
+	// The same of the other side.
 	TcpFlagsReply Opt[string] `json:"tcp_flags_reply,omitzero"`
+	// SCTP verification tag of the first sender.
+	SctpVtagOriginal Opt[int64] `json:"sctp_vtag_original,omitzero"`
+	// SCTP verification tag of the other side.
+	SctpVtagReply Opt[int64] `json:"sctp_vtag_reply,omitzero"`
 	// Helper.
 	Helper Opt[string] `json:"helper,omitzero"`
 }
@@ -4637,8 +4675,6 @@ type OvsConntrackStats struct {
 	ZoneLimits []OvsZoneLimit `json:"zone_limits,omitzero"`
 	// TCP sequence numbers are checked (userspace).
 	TcpSequenceCheck Opt[bool] `json:"tcp_sequence_check,omitzero"`
-	// Connections in each bucket that has any (kernel).
-	Buckets []int64 `json:"buckets,omitzero"`
 }
 
 // OvsController: An OpenFlow controller of a bridge.
@@ -5850,6 +5886,14 @@ type UpstreamUnavailableData struct {
 	Applied Opt[Applied] `json:"applied,omitzero"`
 }
 
+// VerifyConfirm: input_policy: the input policy that is on trial.
+type VerifyConfirm string
+
+// The values of VerifyConfirm.
+const (
+	VerifyConfirmInputPolicy VerifyConfirm = "input_policy"
+)
+
 // VlanBridge: VLAN settings of a bridge.
 type VlanBridge struct {
 	// Name of a network interface as rtnetlink's IFLA_IFNAME takes it: 1 to 15 bytes, no slash, no colon, no
@@ -6545,9 +6589,6 @@ type NetConntrackEnd struct {
 
 // NetFlowsEnd is what stands behind the rows of net.flows.
 type NetFlowsEnd struct {
-	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
-	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
 // NetDatapathEnd is what stands behind the rows of net.datapath.
