@@ -11,7 +11,7 @@ type column struct {
 // columnsOf are the columns of the rows that people look at most, what matters first: where a terminal is too
 // narrow the last ones go. Rows that are not here show the members that they have. A name is a member, with
 // dots for members within; HEADING= before it says what stands above.
-var columnsOf = parseColumns(map[string]string{
+var columnsOf = map[string]string{
 	"Interface":         "name kind UP=admin_up STATE=oper_state mac mtu addresses=addresses.address master vlan_id speed_bps managed",
 	"Route":             "dst gateway interface metric table protocol scope type SOURCE=preferred_source VIA=nexthops.gateway managed tag",
 	"Neighbor":          "address interface mac state protocol flags managed",
@@ -52,22 +52,20 @@ var columnsOf = parseColumns(map[string]string{
 	"IneligibleDisk":    "path reason message",
 	"BtrfsChunkUsage":   "type profile total_bytes used_bytes percent",
 	"BtrfsDeviceUsage":  "devid path size_bytes allocated_bytes unallocated_bytes missing",
-})
+}
 
 // inOne says that a row has one member only, which tells what it is and holds the rest.
 const inOne = "*"
 
-func parseColumns(texts map[string]string) map[string][]column {
-	out := make(map[string][]column, len(texts))
-	for row, text := range texts {
-		words := strings.Fields(text)
-		columns := make([]column, 0, len(words))
-		for _, word := range words {
-			columns = append(columns, parseColumn(word))
-		}
-		out[row] = columns
+// columnsFor are the columns of a kind of row. They are taken apart when they are wanted, since no run of the program
+// shows more than a few kinds.
+func columnsFor(row string) []column {
+	words := strings.Fields(columnsOf[row])
+	columns := make([]column, 0, len(words))
+	for _, word := range words {
+		columns = append(columns, parseColumn(word))
 	}
-	return out
+	return columns
 }
 
 func parseColumn(word string) column {

@@ -54,7 +54,7 @@ func newSession(in, out, errs *os.File, getenv func(string) string) *session {
 // run runs one command line.
 func (s *session) run(ctx context.Context, args []string) int {
 	args = spelledOut(args)
-	root := s.command(mayMean(args))
+	root := s.commandFor(args)
 	root.SetArgs(args)
 	root.SetContext(ctx)
 	err := root.ExecuteContext(ctx)
@@ -67,9 +67,39 @@ func (s *session) run(ctx context.Context, args []string) int {
 	return exitCode(err)
 }
 
+// commandFor is the tree for one command line. Where that runs a verb of the table, the tree has this verb and
+// those below it: to make the others, only to leave them aside, takes longer than the call.
+func (s *session) commandFor(args []string) *cobra.Command {
+	wanted := mayMean(args)
+	root := s.root()
+	for i := range verbs {
+		if wanted(&verbs[i]) {
+			s.addVerb(root, &verbs[i], true)
+		}
+	}
+	s.addPictures(root)
+	finish(root)
+	if c, _, err := root.Find(args); err == nil && c.Annotations[annotationGroup] == "" {
+		return root
+	}
+	return s.command(wanted)
+}
+
 // command is the tree of all verbs. Those that are wanted are ready to run; of the others there is what help
 // lists: making a flag of every param of every method takes longer than most calls.
 func (s *session) command(wanted func(*verb) bool) *cobra.Command {
+	root := s.root()
+	for i := range verbs {
+		s.addVerb(root, &verbs[i], wanted(&verbs[i]))
+	}
+	s.addPictures(root)
+	root.AddCommand(s.toolCommands()...)
+	finish(root)
+	return root
+}
+
+// root is the tree without a verb.
+func (s *session) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:               Name,
 		Short:             "Networking and storage of Linux nodes, by their my_os_server.",
@@ -78,14 +108,6 @@ func (s *session) command(wanted func(*verb) bool) *cobra.Command {
 		DisableAutoGenTag: true,
 	}
 	s.addGlobalFlags(root)
-	for i := range verbs {
-		s.addVerb(root, &verbs[i], wanted(&verbs[i]))
-	}
-	child(root, "net", "").AddCommand(s.pictureCommand("Draw the interfaces as a tree.",
-		"Ports hang from their bridge or bond, VLANs from their parent, addresses from what bears them.", s.netTree))
-	child(root, "vol", "").AddCommand(s.pictureCommand("Draw the storage as a tree.",
-		"Disks with partitions, what stands on them, how full that is and where it is mounted; arrays, subvolumes, swap.", s.volTree))
-	root.AddCommand(s.toolCommands()...)
 	root.SetOut(s.out)
 	root.SetErr(s.errs)
 	root.SetHelpFunc(s.help)
@@ -94,8 +116,14 @@ func (s *session) command(wanted func(*verb) bool) *cobra.Command {
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
 	root.CompletionOptions.DisableDefaultCmd = true
 	s.addGlobalCompletions(root)
-	finish(root)
 	return root
+}
+
+func (s *session) addPictures(root *cobra.Command) {
+	child(root, "net", "").AddCommand(s.pictureCommand("Draw the interfaces as a tree.",
+		"Ports hang from their bridge or bond, VLANs from their parent, addresses from what bears them.", s.netTree))
+	child(root, "vol", "").AddCommand(s.pictureCommand("Draw the storage as a tree.",
+		"Disks with partitions, what stands on them, how full that is and where it is mounted; arrays, subvolumes, swap.", s.volTree))
 }
 
 func (s *session) addGlobalFlags(root *cobra.Command) {
@@ -125,10 +153,14 @@ func mayMean(args []string) func(*verb) bool {
 	}
 }
 
+// annotationGroup is what a command bears that only has others below it.
+const annotationGroup = "group"
+
 // finish gives every command what all have in common.
 func finish(c *cobra.Command) {
 	c.DisableFlagsInUseLine = true
 	if !c.Runnable() {
+		c.Annotations = map[string]string{annotationGroup: "yes"}
 		c.Args = cobra.ArbitraryArgs
 		c.RunE = runGroup
 	}

@@ -160,7 +160,7 @@ func (o *output) name(raw []byte) {
 		}
 	}
 	names := nameMembers
-	if c := columnsOf[o.verb.row(o.verb.list)]; len(c) > 0 {
+	if c := columnsFor(o.verb.row(o.verb.list)); len(c) > 0 {
 		names = append([]string{c[0].path[0]}, names...)
 	}
 	for _, name := range names {

@@ -61,7 +61,7 @@ type laidOut struct {
 }
 
 func (o *output) newTable(row string) *table {
-	t := &table{w: o.w, paint: o.session.paint, fixed: columnsOf[row], wide: o.session.global.output == formatWide}
+	t := &table{w: o.w, paint: o.session.paint, fixed: columnsFor(row), wide: o.session.global.output == formatWide}
 	t.setNodes(o.node)
 	t.inOne = len(t.fixed) > 0 && t.fixed[0].path[0] == inOne
 	if !t.wide {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/geomind/my_os_server/internal/jsonwire"
 	"github.com/geomind/my_os_server/pkg/client"
@@ -128,12 +129,14 @@ func appendScalar(b, raw []byte) []byte {
 // Plain are the strings that every YAML reader takes for strings without quotes, those aside that stand for
 // other things in some version of YAML.
 var (
-	plainYAML = regexp.MustCompile(`^[A-Za-z_/][A-Za-z0-9_./+=@%-]*$`)
-	otherYAML = regexp.MustCompile(`^(?i:y|n|yes|no|true|false|on|off|null)$`)
+	plainYAML = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_/][A-Za-z0-9_./+=@%-]*$`) })
+	otherYAML = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(?i:y|n|yes|no|true|false|on|off|null)$`)
+	})
 )
 
 func appendText(b []byte, text string) []byte {
-	if plainYAML.MatchString(text) && !otherYAML.MatchString(text) {
+	if plainYAML().MatchString(text) && !otherYAML().MatchString(text) {
 		return append(b, text...)
 	}
 	if strings.IndexFunc(text, isHidden) < 0 {
