@@ -41,7 +41,7 @@ func (d *daemon) openTLS(stateDir string) error {
 			return err
 		}
 		d.keep(l)
-		d.log.Info().Stringer("address", l.Addr()).Str("fingerprint", keeper.Fingerprint()).Msg("listening for TLS")
+		d.log.Info().Stringer("address", l.Addr()).Str("fingerprint", identity.Fingerprint(keeper.Leaf())).Msg("listening for TLS")
 	}
 	if d.config.ACL == "" {
 		d.log.Warn().Msg("without an ACL file callers from elsewhere may do nothing")

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/geomind/my_os_server/internal/tlssock"
+	"github.com/geomind/my_os_server/internal/identity"
 )
 
 // freePort is an address of the loopback that nobody listens on.
@@ -50,7 +50,7 @@ func newElsewhere(t *testing.T, address string, withKey bool) *elsewhere {
 	c := &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(s tls.ConnectionState) error {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.shown = tlssock.Fingerprint(s.PeerCertificates[0])
+		e.shown = identity.Fingerprint(s.PeerCertificates[0])
 		return nil
 	}}
 	if withKey {

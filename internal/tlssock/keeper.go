@@ -4,11 +4,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -28,13 +26,6 @@ type Files struct{ Certificate, Key string }
 // OwnFiles are those of a certificate of the server's own making, in its state folder.
 func OwnFiles(folder string) Files {
 	return Files{filepath.Join(folder, "server.crt"), filepath.Join(folder, "server.key")}
-}
-
-// Fingerprint names the key of a certificate, and by it the server: SHA-256 of the SubjectPublicKeyInfo, 64
-// hex digits. It stays the same when a certificate is made anew for the same key.
-func Fingerprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
-	return hex.EncodeToString(sum[:])
 }
 
 // Keeper holds the certificate of a server. It may be used by any number of goroutines.
@@ -90,10 +81,10 @@ func (k *Keeper) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return k.current, nil
 }
 
-// Fingerprint is that of the certificate that is shown now.
-func (k *Keeper) Fingerprint() string {
+// Leaf is the certificate that is shown now, without those of its issuers.
+func (k *Keeper) Leaf() *x509.Certificate {
 	c, _ := k.Get(nil)
-	return Fingerprint(c.Leaf)
+	return c.Leaf
 }
 
 func (k *Keeper) look() (states [2]fileState) {

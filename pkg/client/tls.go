@@ -15,6 +15,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/geomind/my_os_server/internal/identity"
 )
 
 // Remote is a server somewhere else, and who calls it.
@@ -67,10 +69,7 @@ func Fingerprint(ctx context.Context, address string) (string, error) {
 }
 
 // FingerprintOf is the fingerprint of a server with a certificate.
-func FingerprintOf(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
-	return hex.EncodeToString(sum[:])
-}
+func FingerprintOf(c *x509.Certificate) string { return identity.Fingerprint(c) }
 
 // pinned is a configuration that judges a server by its fingerprint alone; that it has the key, TLS has it prove.
 func pinned(judge func(fingerprint string) error) *tls.Config {

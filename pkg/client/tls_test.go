@@ -51,7 +51,7 @@ func serveTLS(t *testing.T, h *handlers, policy *acl.Policy) (address, fingerpri
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return l.Addr().String(), keeper.Fingerprint()
+	return l.Addr().String(), client.FingerprintOf(keeper.Leaf())
 }
 
 // TestTLS: the right server is spoken to, with a key that the rules name, and no other one is.
