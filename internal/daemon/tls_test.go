@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/geomind/my_os_server/internal/identity"
+	"github.com/geomind/my_os_server/internal/tlssock"
 )
 
 // freePort is an address of the loopback that nobody listens on.
