@@ -400,6 +400,7 @@ var verbs = []verb{
 			{name: "addresses", list: true, kind: kindText, schema: "IpInterface", format: "ip-interface", text: "Addresses of the bridge interface itself."},
 			{name: "up", kind: kindBoolean, text: "Whether it is set up. Absent: true."},
 			{name: "backend", kind: kindText, schema: "BridgeBackend", values: []string{"linux", "ovs"}, text: "Absent: as the configuration says, else linux."},
+			{name: "datapath_type", kind: kindText, schema: "OvsDatapathType", values: []string{"system", "netdev"}, text: "Of a bridge of Open vSwitch: where its frames are switched. Absent: as the configuration says, else system."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "The caller's own mark; lists filter by it. Not part of what makes two objects the same."},
 			{name: "persistent", kind: kindBoolean, text: "Registered and restored at boot. Absent: true."},
 		},

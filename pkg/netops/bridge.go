@@ -29,12 +29,14 @@ func (n *Net) Bridge(ctx context.Context, p *registry.NetBridgeParams) (*registr
 	d := bridgeDump{conn: conn, names: namesBy(conn), addresses: newAddressBook(conn)}
 	result := &registry.NetBridgeResult{}
 	result.Consistent, err = consistentlyGathered(func() (bool, error) { return d.run(ctx, p.Name) })
-	absent := n.absentBridges(d.bridges, p.Name)
 	var missing *registry.NotFoundError
-	if err != nil && !(errors.As(err, &missing) && len(absent) > 0) {
+	if !p.Name.IsSet() || errors.As(err, &missing) {
+		d.bridges = append(d.bridges, n.ovsBridges(ctx, conn, p.Name)...)
+	}
+	result.Bridges = append(d.bridges, n.absentBridges(d.bridges, p.Name)...)
+	if err != nil && !(errors.As(err, &missing) && len(result.Bridges) > 0) {
 		return nil, err
 	}
-	result.Bridges = append(d.bridges, absent...)
 	for i := range result.Bridges {
 		n.tellBridge(&result.Bridges[i])
 	}

@@ -7,9 +7,11 @@ import (
 	"strings"
 
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// bridgeSpec is a Linux bridge of ours. MAC and MTU are always set, so that they follow no port.
+// bridgeSpec is a bridge of ours, the kernel's own or one of Open vSwitch. MAC and MTU are always set, so that they
+// follow no port.
 type bridgeSpec struct {
 	Name          string         `json:"name"`
 	MAC           string         `json:"mac"`
@@ -20,14 +22,22 @@ type bridgeSpec struct {
 	Up            bool           `json:"up"`
 	Passing       bool           `json:"not_persistent,omitempty"` // it ends with the boot
 	Tag           string         `json:"tag,omitempty"`
-	DatapathType  string         `json:"datapath_type,omitempty"` // of Open vSwitch; "": as it chooses
 	backed
+
+	DatapathType registry.OvsDatapathType `json:"datapath_type,omitempty"` // "": as Open vSwitch chooses
 }
 
 func (b bridgeSpec) resource() string { return "bridge" }
 func (b bridgeSpec) id() string       { return b.Name }
 func (b bridgeSpec) lasts() bool      { return !b.Passing }
-func (b bridgeSpec) needs() needs     { return needs{links: []string{b.Name}, addresses: []string{b.Name}} }
+
+func (b bridgeSpec) needs() needs {
+	n := needs{links: []string{b.Name}, addresses: []string{b.Name}}
+	if b.ovs() {
+		n.switched = []string{b.Name}
+	}
+	return n
+}
 
 func (b bridgeSpec) locks() []state.Object { return []state.Object{lockLink(b.Name)} }
 
@@ -40,6 +50,9 @@ func (b bridgeSpec) line() string {
 }
 
 func (b bridgeSpec) plan(h *held) (p plan) {
+	if b.ovs() {
+		return b.planOVS(h)
+	}
 	l := h.links[b.Name]
 	switch {
 	case l == nil:
@@ -96,6 +109,9 @@ func (b bridgeSpec) options(p *plan, l *heldLink) {
 }
 
 func (b bridgeSpec) removal(h *held) (p plan) {
+	if b.ovs() {
+		return b.removalOVS(h)
+	}
 	if l := h.links[b.Name]; l != nil && b.ours(h, l) {
 		p.steps = append(p.steps, deleteLink{b.Name, l.Index})
 	}
@@ -111,7 +127,7 @@ func foreignLink(l *heldLink) string {
 	return what + " that this daemon did not make is called " + l.Name
 }
 
-// connectionSpec is a veth pair of ours between two bridges. Its two ends are ports like others; what makes
+// connectionSpec is a veth pair of ours between two bridges, or a pair of patch ports. Its two ends are ports like others; what makes
 // them ports stands here, since they come and go together.
 type connectionSpec struct {
 	A       string `json:"a"` // the bridges
@@ -134,10 +150,16 @@ func (c connectionSpec) line() string {
 }
 
 func (c connectionSpec) needs() needs {
+	if c.ovs() {
+		return needs{links: []string{c.APort, c.BPort}, switched: []string{c.APort, c.BPort, c.A, c.B}}
+	}
 	return needs{links: []string{c.APort, c.BPort, c.A, c.B}}
 }
 
 func (c connectionSpec) plan(h *held) (p plan) {
+	if c.ovs() {
+		return c.planOVS(h)
+	}
 	a, b := h.links[c.APort], h.links[c.BPort]
 	for _, l := range []*heldLink{a, b} {
 		if l != nil && !h.ours(l, kindVeth, markConnection) {
@@ -187,6 +209,9 @@ func (c connectionSpec) end(h *held, p *plan, l *heldLink, bridge string) {
 }
 
 func (c connectionSpec) removal(h *held) (p plan) {
+	if c.ovs() {
+		return c.removalOVS(h)
+	}
 	for _, name := range []string{c.APort, c.BPort} {
 		if l := h.links[name]; l != nil && h.ours(l, kindVeth, markConnection) {
 			p.steps = append(p.steps, deleteLink{name, l.Index})

@@ -23,6 +23,7 @@ type held struct {
 	table    *heldTable // nil: there is none, or it was not looked at
 	elements map[elementRef]heldElement
 	settings map[string]int64 // by path below /proc/sys/net
+	ovs      *heldOVS         // nil: nothing of it was looked at
 
 	// unmarked is true while a write that was cut off, or has just failed, is looked at: a link that has the
 	// right name and kind and no alias is what that write had made before it came to mark it. Before the
@@ -90,6 +91,7 @@ type needs struct {
 	elements  []elementRef // of its sets
 	sets      []string     // of the own table, whole; goes with table
 	settings  []string     // by path below /proc/sys/net
+	switched  []string     // bridges and ports of Open vSwitch, by name
 }
 
 func (n *needs) add(other needs) {
@@ -101,6 +103,7 @@ func (n *needs) add(other needs) {
 	n.elements = append(n.elements, other.elements...)
 	n.sets = append(n.sets, other.sets...)
 	n.settings = append(n.settings, other.settings...)
+	n.switched = append(n.switched, other.switched...)
 }
 
 // reader reads what the kernel has.
@@ -152,6 +155,7 @@ func (r *reader) read(ctx context.Context, want needs) error {
 	if r.held.settings, err = r.net.settings(want.settings); err != nil {
 		return err
 	}
+	r.ovs(ctx, want)
 	return r.table(ctx, want)
 }
 

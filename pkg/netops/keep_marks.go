@@ -1,10 +1,14 @@
 package netops
 
-import "github.com/geomind/my_os_server/pkg/registry"
+import (
+	"cmp"
+
+	"github.com/geomind/my_os_server/pkg/registry"
+)
 
 // tellBridge adds to a bridge what is registered of it.
 func (n *Net) tellBridge(b *registry.Bridge) {
-	if spec, ok := n.kept.bridges.Get(b.Name); ok {
+	if spec, ok := n.kept.bridges.Get(b.Name); ok && spec.ovs() == (b.Backend == registry.BridgeBackendOvs) {
 		b.Managed, b.Persistent, b.Tag = true, registry.Some(!spec.Passing), registry.NonZero(spec.Tag)
 	}
 	for i := range b.Ports {
@@ -29,11 +33,11 @@ func (n *Net) absentBridges(there []registry.Bridge, name registry.Opt[string]) 
 	for _, b := range there {
 		known[b.Name] = true
 	}
-	for key := range n.kept.bridges.All() {
+	for key, spec := range n.kept.bridges.All() {
 		if known[key] || name.Or(key) != key {
 			continue
 		}
-		b := registry.Bridge{Name: key, Backend: registry.BridgeBackendLinux, Exists: registry.Some(false), Ports: []registry.BridgePort{}}
+		b := registry.Bridge{Name: key, Backend: cmp.Or(spec.Backend, registry.BridgeBackendLinux), Exists: registry.Some(false), Ports: []registry.BridgePort{}}
 		n.tellBridge(&b)
 		list = append(list, b)
 	}

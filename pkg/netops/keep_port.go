@@ -155,6 +155,8 @@ type portSpec struct {
 	portSettings
 	Passing bool `json:"not_persistent,omitempty"`
 	backed
+
+	named bool // a call named it: it is taken out whoever made it a port
 }
 
 func (p portSpec) resource() string { return "bridge_port" }
@@ -167,6 +169,9 @@ func (p portSpec) locks() []state.Object {
 }
 
 func (p portSpec) needs() needs {
+	if p.ovs() {
+		return needs{links: []string{p.Interface}, switched: []string{p.Interface, p.Bridge}}
+	}
 	n := needs{links: []string{p.Interface, p.Bridge}}
 	if p.vlans() != nil {
 		n.vlans = []string{p.Interface}
@@ -175,6 +180,9 @@ func (p portSpec) needs() needs {
 }
 
 func (p portSpec) plan(h *held) (out plan) {
+	if p.ovs() {
+		return p.planOVS(h)
+	}
 	l := h.links[p.Interface]
 	if l == nil {
 		out.missing, out.waits = true, "interface "+p.Interface
@@ -186,6 +194,9 @@ func (p portSpec) plan(h *held) (out plan) {
 }
 
 func (p portSpec) removal(h *held) (out plan) {
+	if p.ovs() {
+		return p.removalOVS(h)
+	}
 	if l := h.links[p.Interface]; l != nil && l.Master != 0 && h.nameOf(l.Master) == p.Bridge {
 		out.steps = append(out.steps, setMaster{p.Interface, ""})
 	}

@@ -24,6 +24,8 @@ type taker struct {
 	unmarked bool              // see held
 	blind    bool              // see write
 	taken    int               // steps
+	back     bool              // what was done is taken back
+	late     error             // something was done that ovs-vswitchd has not seen yet
 }
 
 // take takes the steps of a plan, in order, until one fails.

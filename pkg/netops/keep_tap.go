@@ -51,6 +51,10 @@ func (t tapSpec) locks() []state.Object {
 
 func (t tapSpec) needs() needs {
 	n := needs{links: []string{t.Name}}
+	if t.ovs() {
+		n.switched = []string{t.Name, t.Bridge}
+		return n
+	}
 	if t.Bridge != "" {
 		n.links = append(n.links, t.Bridge)
 	}
@@ -75,7 +79,10 @@ func (t tapSpec) plan(h *held) (p plan) {
 		l = t.make(&p)
 	}
 	t.link(&p, l)
-	if t.Bridge != "" {
+	switch {
+	case t.ovs():
+		t.planOVS(h, &p)
+	case t.Bridge != "":
 		t.portSettings.plan(h, &p, l, t.Bridge)
 	}
 	if !l.Up {
@@ -156,6 +163,10 @@ func (t tapSpec) link(p *plan, l *heldLink) {
 }
 
 func (t tapSpec) removal(h *held) (p plan) {
+	if t.ovs() && !p.ovsAbsent(h, nil) {
+		w := t.ovsPort()
+		w.removal(h, &p)
+	}
 	if l := h.links[t.Name]; l != nil && t.ours(h, l) {
 		p.steps = append(p.steps, deleteLink{t.Name, l.Index})
 	}

@@ -49,24 +49,39 @@ func (n *Net) perform(ctx context.Context, w write) error {
 	if err != nil {
 		return stateError(err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.time(ctx))
 	defer cancel()
 	t := taker{route: w.route, flows: w.flows, blind: w.exclusive}
-	if err := n.transit(ctx, w.from, w.to, &t); err != nil {
+	if err := n.transit(bound, w.from, w.to, &t); err != nil {
 		return n.takeBack(ctx, begun, w, &t, err)
 	}
 	if err := begun.Done(); err != nil {
 		return stateError(err)
 	}
-	return nil
+	return t.late
 }
+
+// time is how long the steps may take. Where they are for Open vSwitch, whose daemons may hang, the caller's
+// deadline counts, and a part of it is kept for taking back.
+func (w *write) time(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok || !slices.ContainsFunc(slices.Concat(w.from, w.to), onOVS) {
+		return writeTime
+	}
+	return max(min(writeTime, time.Until(deadline)*3/4), leastTime)
+}
+
+// leastTime is for the steps of a write whose caller has no time left.
+const leastTime = 100 * time.Millisecond
 
 // takeBack undoes a write that failed. Where that fails too, the intent stays open: the next start finishes
 // or undoes it.
 func (n *Net) takeBack(ctx context.Context, begun *state.Write, w write, t *taker, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.time(ctx))
+	defer cancel()
 	var half halfDone
 	if t.taken > 0 || errors.As(cause, &half) {
-		if err := n.transit(ctx, w.to, w.from, &taker{unmarked: true}); err != nil {
+		if err := n.transit(ctx, w.to, w.from, &taker{unmarked: true, back: true}); err != nil {
 			return writeError(errors.Join(cause, fmt.Errorf("take back: %w", err)), registry.AppliedUnknown)
 		}
 	}
@@ -116,6 +131,9 @@ func (n *Net) settle(ctx context.Context, t *taker, s spec, plans func(spec, *he
 	if err := r.read(ctx, want); err != nil {
 		return err
 	}
+	if err := r.held.ovsTrouble(); err != nil {
+		return err
+	}
 	r.held.unmarked = t.unmarked
 	p := plans(s, r.held)
 	if p.obstacle != "" {
@@ -160,7 +178,9 @@ func writeError(err error, applied registry.Applied) error {
 	var typed registry.WireError
 	var errno syscall.Errno
 	switch {
-	case errors.As(err, &typed), !errors.As(err, &errno):
+	case errors.As(err, &typed):
+		return withApplied(err, applied)
+	case !errors.As(err, &errno):
 		return err
 	case errno == unix.EXFULL: // br_add_if of the kernel's net/bridge
 		return &registry.ResourceExhaustedError{

@@ -62,6 +62,11 @@ type Options struct {
 	// EtcResolvConf has /etc/resolv.conf written too.
 	EtcResolvConf bool
 
+	// BridgeBackend is whose bridges net.bridge.add makes where a call does not say; "": the kernel's own.
+	BridgeBackend registry.BridgeBackend
+	// OVSDatapathType is the datapath type of bridges of Open vSwitch where a call does not say; "": as it chooses.
+	OVSDatapathType registry.OvsDatapathType
+
 	// Unavailable adds to net.status.unavailable what other namespaces of the table lack. May be nil.
 	Unavailable func() []registry.UnavailableMethod
 }

@@ -27,12 +27,20 @@ func (n *Net) Vlan(ctx context.Context, p *registry.NetVlanParams) (*registry.Ne
 		return nil, err
 	}
 	result := &registry.NetVlanResult{Consistent: consistent}
+	var missing *registry.NotFoundError
 	if name, ok := p.Bridge.Get(); ok {
-		if err := d.only(name); err != nil {
+		err = d.only(name)
+		if err != nil && !errors.As(err, &missing) {
 			return nil, err
 		}
 	}
 	result.Bridges, result.Interfaces = d.rows()
+	if !p.Bridge.IsSet() || missing != nil {
+		result.Bridges = append(result.Bridges, n.ovsVLANs(ctx, p.Bridge)...)
+	}
+	if missing != nil && len(result.Bridges) == 0 {
+		return nil, err
+	}
 	return result, nil
 }
 

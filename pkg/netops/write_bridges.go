@@ -1,6 +1,7 @@
 package netops
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -17,7 +18,7 @@ const (
 
 // BridgeAdd handles net.bridge.add.
 func (n *Net) BridgeAdd(ctx context.Context, p *registry.NetBridgeAddParams) (*registry.NetBridgeAddResult, error) {
-	if err := checkBridge(p); err != nil {
+	if err := n.checkBridge(p); err != nil {
 		return nil, err
 	}
 	unlock, err := n.state.Lock(ctx, lockLink(p.Name))
@@ -61,6 +62,12 @@ func (n *Net) standing(ctx context.Context, want spec, registered bool, name str
 	if err != nil {
 		return nil, err
 	}
+	if err := h.ovsTrouble(); err != nil {
+		return nil, err
+	}
+	if err := h.ovsTaken(want.resource(), name); err != nil && !registered {
+		return nil, err
+	}
 	if l := h.links[name]; l != nil && !registered {
 		return nil, taken(want.resource(), l)
 	}
@@ -71,14 +78,13 @@ func (n *Net) standing(ctx context.Context, want spec, registered bool, name str
 	return &p, nil
 }
 
-func checkBridge(p *registry.NetBridgeAddParams) error {
-	if p.Backend.Or(registry.BridgeBackendLinux) != registry.BridgeBackendLinux {
-		return &registry.UnsupportedError{
-			UnsupportedData: registry.UnsupportedData{Reason: registry.UnsupportedReasonNotBuiltYet, Missing: registry.Some("bridges of Open vSwitch")},
-			Message:         "this version makes Linux bridges only",
-		}
-	}
+func (n *Net) checkBridge(p *registry.NetBridgeAddParams) error {
 	var f faults
+	if n.backendFor(p) == registry.BridgeBackendOvs {
+		f.checkOVSBridge(p)
+	} else if p.DatapathType.IsSet() {
+		f.add("datapath_type", "must not be given for a Linux bridge")
+	}
 	if mac, ok := p.MAC.Get(); ok {
 		f.checkMAC("mac", mac)
 	}
@@ -108,13 +114,20 @@ func (f *faults) checkAddress(path string, p netip.Prefix) {
 
 // bridgeOf makes the params a spec.
 func (n *Net) bridgeOf(p *registry.NetBridgeAddParams) bridgeSpec {
-	return bridgeSpec{
+	b := bridgeSpec{
 		Name: p.Name, MAC: p.MAC.Or(n.derivedMAC("bridge", p.Name)), MTU: int(p.MTU.Or(defaultMTU)), STP: p.Stp.Or(false),
 		VLANFiltering: p.VlanFiltering.Or(false), Addresses: p.Addresses, Up: p.Up.Or(true), Passing: !p.Persistent.Or(true), Tag: p.Tag.Or(""),
+		backed: backedBy(n.backendFor(p)),
 	}
+	if b.ovs() {
+		b.DatapathType = p.DatapathType.Or(n.options.OVSDatapathType)
+	}
+	return b
 }
 
 func bridgeDifferences(p *registry.NetBridgeAddParams, b *bridgeSpec) (c comparison) {
+	given(&c, "backend", p.Backend, cmp.Or(b.Backend, registry.BridgeBackendLinux))
+	given(&c, "datapath_type", p.DatapathType, b.DatapathType)
 	given(&c, "mtu", p.MTU, int64(b.MTU))
 	given(&c, "mac", p.MAC, b.MAC)
 	given(&c, "stp", p.Stp, b.STP)
@@ -150,12 +163,14 @@ func (n *Net) BridgeDelete(ctx context.Context, p *registry.NetBridgeDeleteParam
 	}
 	l := h.links[p.Name]
 	if !d.registered {
-		if l == nil {
-			return &registry.NetBridgeDeleteResult{}, nil
-		}
-		return nil, refused("foreign_bridge", "", "%s; it is not deleted", foreignLink(l))
+		return &registry.NetBridgeDeleteResult{}, n.foreignBridge(ctx, p.Name, l)
 	}
-	ports, err := n.portsOf(ctx, l)
+	var ports []string
+	if d.bridge.ovs() {
+		ports, err = n.ovsPortsOf(ctx, p.Name)
+	} else {
+		ports, err = n.portsOf(ctx, l)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -243,8 +258,7 @@ func (d *departure) write(n *Net) write {
 		w.changes = append(w.changes, n.kept.ports.Remove(p.Interface))
 	}
 	for _, t := range d.taps {
-		t.Bridge = ""
-		w.changes = append(w.changes, n.kept.taps.Put(tapKey(t.VMID, t.NIC), t))
+		w.changes = append(w.changes, n.kept.taps.Put(tapKey(t.VMID, t.NIC), t.outOfBridge()))
 	}
 	return w
 }

@@ -26,9 +26,19 @@ func (n *Net) BridgeAddPort(ctx context.Context, p *registry.NetBridgeAddPortPar
 		return nil, err
 	}
 	defer unlock()
+	at, err := n.bridgeAt(ctx, p.Bridge)
+	if err != nil {
+		return nil, err
+	}
+	if at.ovs() {
+		f.checkOVSPort(p.Pvid, p.Untagged, p.Hairpin)
+		if err := f.err(); err != nil {
+			return nil, err
+		}
+	}
 	want := portSpec{Bridge: p.Bridge, Interface: p.Interface, Passing: !p.Persistent.Or(true), portSettings: portSettings{
 		PVID: int(p.Pvid.Or(0)), VLANs: p.Vlans, Untagged: p.Untagged, Isolated: p.Isolated.Or(false), Hairpin: p.Hairpin.Or(false),
-	}}
+	}, backed: at.backed}
 	w := write{method: "net.bridge.add_port", to: []spec{want}, changes: []state.Change{n.kept.ports.Put(p.Interface, want)}}
 	if standing, held, err := n.portStanding(p); err != nil {
 		return nil, err
@@ -44,7 +54,7 @@ func (n *Net) BridgeAddPort(ctx context.Context, p *registry.NetBridgeAddPortPar
 			return nil, err
 		}
 	}
-	row, err := n.portRow(ctx, p.Bridge, p.Interface)
+	row, err := n.portRow(ctx, at, p.Interface)
 	if err != nil {
 		return nil, err
 	}
@@ -90,18 +100,25 @@ func (n *Net) checkPort(ctx context.Context, p *registry.NetBridgeAddPortParams,
 	if err != nil {
 		return false, err
 	}
-	bridge, l := h.links[p.Bridge], h.links[p.Interface]
+	if err := h.ovsTrouble(); err != nil {
+		return false, err
+	}
+	l := h.links[p.Interface]
 	switch {
-	case bridge == nil || bridge.Kind != kindBridge:
-		return false, noBridge(p.Bridge)
+	case l == nil && onOVS(want) && registered: // a patch port, which is no interface
 	case l == nil:
 		return false, noInterface(p.Interface)
+	case !registered && h.ovsHolds(p.Interface) != "":
+		return false, otherMaster(p, h.ovsHolds(p.Interface), l)
 	case l.Kind == kindBridge:
 		return false, (&faults{{Path: "interface", Message: "must not be a bridge: net.bridge.connect connects two"}}).err()
 	case l.Master != 0 && !registered:
 		return false, otherMaster(p, h.nameOf(l.Master), l)
 	}
 	out := want.plan(h)
+	if out.obstacle != "" {
+		return false, foreign(want.resource(), want.id(), out.obstacle)
+	}
 	if !registered && !p.Force.Or(false) {
 		for _, a := range l.Addresses {
 			if !a.Prefix.Addr().IsLinkLocalUnicast() {
@@ -127,7 +144,10 @@ func otherMaster(p *registry.NetBridgeAddPortParams, master string, l *heldLink)
 }
 
 // portRow is a port as the kernel has it now.
-func (n *Net) portRow(ctx context.Context, bridge, name string) (*registry.BridgePort, error) {
+func (n *Net) portRow(ctx context.Context, at bridgeAt, name string) (*registry.BridgePort, error) {
+	if at.ovs() {
+		return n.ovsBridgePort(ctx, at.name, name)
+	}
 	conn, err := n.sockets.Get()
 	if err != nil {
 		return nil, err
@@ -145,7 +165,7 @@ func (n *Net) portRow(ctx context.Context, bridge, name string) (*registry.Bridg
 		return nil, err
 	}
 	row := bridgePortRow(l, &options)
-	row.Bridge = bridge
+	row.Bridge = at.name
 	vlans, _, err := readVLANs(ctx, conn, rtnl.VLANFilter{Index: l.Index})
 	if err != nil {
 		return nil, err
@@ -177,19 +197,25 @@ func (n *Net) BridgeRemovePort(ctx context.Context, p *registry.NetBridgeRemoveP
 	}
 	defer unlock()
 	w := write{method: "net.bridge.remove_port"}
-	port := portSpec{Bridge: p.Bridge, Interface: p.Interface}
+	port := portSpec{Bridge: p.Bridge, Interface: p.Interface, named: true}
 	result := &registry.NetBridgeRemovePortResult{Deleted: true}
 	switch tap, isTap := n.kept.tapOf(p.Interface); {
 	case paired:
 		w.from, w.changes = []spec{pair}, []state.Change{n.kept.connections.Remove(pair.APort)}
 		result.RemovedInterfaces = []string{pair.APort, pair.BPort}
 	case isTap && tap.Bridge == p.Bridge:
-		tap.Bridge = ""
-		w.from, w.changes = []spec{port}, []state.Change{n.kept.taps.Put(tapKey(tap.VMID, tap.NIC), tap)}
+		port.backed = tap.backed
+		w.from, w.changes = []spec{port}, []state.Change{n.kept.taps.Put(tapKey(tap.VMID, tap.NIC), tap.outOfBridge())}
 	case n.isRegisteredPort(p):
+		port, _ = n.kept.ports.Get(p.Interface)
 		w.from, w.changes = []spec{port}, []state.Change{n.kept.ports.Remove(p.Interface)}
 	default:
-		member, err := n.isMember(ctx, p)
+		at, err := n.bridgeAt(ctx, p.Bridge)
+		if err != nil {
+			return nil, err
+		}
+		port.backed = at.backed
+		member, err := n.isMember(ctx, p, at)
 		if err != nil {
 			return nil, err
 		}
@@ -237,16 +263,16 @@ func (n *Net) isRegisteredPort(p *registry.NetBridgeRemovePortParams) bool {
 }
 
 // isMember tells whether the kernel has the interface as a port of the bridge, which must exist.
-func (n *Net) isMember(ctx context.Context, p *registry.NetBridgeRemovePortParams) (bool, error) {
+func (n *Net) isMember(ctx context.Context, p *registry.NetBridgeRemovePortParams, at bridgeAt) (bool, error) {
+	if at.ovs() {
+		return n.isOVSMember(ctx, p)
+	}
 	h, err := n.look(ctx, needs{links: []string{p.Bridge, p.Interface}})
 	if err != nil {
 		return false, err
 	}
 	bridge, l := h.links[p.Bridge], h.links[p.Interface]
-	if bridge == nil || bridge.Kind != kindBridge {
-		return false, noBridge(p.Bridge)
-	}
-	return l != nil && l.Master == bridge.Index, nil
+	return bridge != nil && l != nil && l.Master == bridge.Index, nil
 }
 
 // BridgeConnect handles net.bridge.connect.
@@ -263,6 +289,9 @@ func (n *Net) BridgeConnect(ctx context.Context, p *registry.NetBridgeConnectPar
 		return nil, err
 	}
 	defer unlock()
+	if want.backed, err = n.backedOfPair(ctx, p); err != nil {
+		return nil, err
+	}
 	standing, registered := n.kept.connections.Get(want.APort)
 	if registered {
 		var c comparison
@@ -313,6 +342,9 @@ const maxLinkName = 15
 
 // checkConnection refuses what would make a loop.
 func (n *Net) checkConnection(ctx context.Context, p *registry.NetBridgeConnectParams, want connectionSpec, registered bool) (*plan, error) {
+	if want.ovs() {
+		return n.checkPatch(ctx, p, want, registered)
+	}
 	conn, err := n.sockets.Get()
 	if err != nil {
 		return nil, err

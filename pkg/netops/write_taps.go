@@ -92,16 +92,24 @@ func (n *Net) tapOf(ctx context.Context, p *registry.NetVMCreateTapParams, name 
 	if t.Bridge == "" {
 		return t, nil
 	}
-	h, err := n.look(ctx, needs{links: []string{t.Bridge}})
+	at, err := n.bridgeAt(ctx, t.Bridge)
 	if err != nil {
 		return t, err
 	}
-	bridge := h.links[t.Bridge]
-	if bridge == nil || bridge.Kind != kindBridge {
-		return t, noBridge(t.Bridge)
+	t.backed = at.backed
+	t.MTU = int(p.MTU.Or(int64(at.mtu)))
+	if t.ovs() {
+		var f faults
+		f.checkOVSPort(p.Pvid, p.Untagged, p.Hairpin)
+		return t, f.err()
 	}
-	t.MTU = int(p.MTU.Or(int64(bridge.MTU)))
 	return t, nil
+}
+
+// outOfBridge is the tap without the bridge that it is to be a port of.
+func (t tapSpec) outOfBridge() tapSpec {
+	t.Bridge, t.backed = "", backed{}
+	return t
 }
 
 func id32(v registry.Opt[int64]) *uint32 {
@@ -193,8 +201,11 @@ func (n *Net) VMDeleteTap(ctx context.Context, p *registry.NetVMDeleteTapParams)
 		}
 	}
 	w := write{method: "net.vm.delete_tap", from: []spec{t}, changes: []state.Change{n.kept.taps.Remove(tapKey(t.VMID, t.NIC))}}
-	if n.kept.ports.Has(p.Name) {
+	if port, ok := n.kept.ports.Get(p.Name); ok {
 		w.changes = append(w.changes, n.kept.ports.Remove(p.Name))
+		if port.ovs() { // its row does not go with it
+			w.from = append(w.from, port)
+		}
 	}
 	if err := n.perform(ctx, w); err != nil {
 		return nil, err
@@ -233,15 +244,14 @@ func (n *Net) VMList(ctx context.Context, p *registry.NetVMListParams) (*registr
 		want.links = append(want.links, t.Name)
 	}
 	bridge, ok := p.Bridge.Get()
-	if ok && !n.kept.bridges.Has(bridge) {
-		want.links = append(want.links, bridge)
+	if ok && len(taps) == 0 && !n.kept.bridges.Has(bridge) {
+		if _, err := n.bridgeAt(ctx, bridge); err != nil {
+			return nil, err
+		}
 	}
 	h, err := n.look(ctx, want)
 	if err != nil {
 		return nil, err
-	}
-	if l := h.links[bridge]; ok && !n.kept.bridges.Has(bridge) && (l == nil || l.Kind != kindBridge) {
-		return nil, noBridge(bridge)
 	}
 	result := &registry.NetVmListResult{Taps: make([]registry.VmTap, 0, len(taps))}
 	for _, t := range taps {

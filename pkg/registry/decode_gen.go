@@ -131,6 +131,11 @@ var valuesOfBridgeBackend = []BridgeBackend{
 	BridgeBackendOvs,
 }
 
+var valuesOfOvsDatapathType = []OvsDatapathType{
+	OvsDatapathTypeSystem,
+	OvsDatapathTypeNetdev,
+}
+
 var valuesOfFirewallProtocol = []FirewallProtocol{
 	FirewallProtocolTcp,
 	FirewallProtocolUdp,
@@ -689,6 +694,7 @@ var membersOfNetBridgeAddParams = []Param{
 	{Name: "addresses", Required: false},
 	{Name: "up", Required: false},
 	{Name: "backend", Required: false},
+	{Name: "datapath_type", Required: false},
 	{Name: "tag", Required: false},
 	{Name: "persistent", Required: false},
 }
@@ -714,8 +720,10 @@ func (v *NetBridgeAddParams) set(d *decoder, member int, raw []byte) {
 	case 7:
 		v.Backend = opt(decodeEnum(d, raw, valuesOfBridgeBackend))
 	case 8:
-		v.Tag = opt(d.text(raw, &ruleOfTag))
+		v.DatapathType = opt(decodeEnum(d, raw, valuesOfOvsDatapathType))
 	case 9:
+		v.Tag = opt(d.text(raw, &ruleOfTag))
+	case 10:
 		v.Persistent = opt(d.boolean(raw))
 	}
 }

@@ -11752,6 +11752,10 @@ func (v *NetBridgeAddParams) AppendJSON(b []byte) []byte {
 		b = append(b, `,"backend":`...)
 		b = jsonwire.AppendString(b, string(v.Backend.value))
 	}
+	if v.DatapathType.set {
+		b = append(b, `,"datapath_type":`...)
+		b = jsonwire.AppendString(b, string(v.DatapathType.value))
+	}
 	if v.Tag.set {
 		b = append(b, `,"tag":`...)
 		b = jsonwire.AppendString(b, v.Tag.value)

@@ -374,6 +374,8 @@ type NetBridgeAddParams struct {
 	Up Opt[bool] `json:"up,omitzero"`
 	// Absent: as the configuration says, else linux.
 	Backend Opt[BridgeBackend] `json:"backend,omitzero"`
+	// Of a bridge of Open vSwitch: where its frames are switched. Absent: as the configuration says, else system.
+	DatapathType Opt[OvsDatapathType] `json:"datapath_type,omitzero"`
 	// The caller's own mark; lists filter by it. Not part of what makes two objects the same.
 	Tag Opt[string] `json:"tag,omitzero"`
 	// Registered and restored at boot. Absent: true.

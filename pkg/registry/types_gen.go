@@ -4691,6 +4691,15 @@ type OvsController struct {
 	Status map[string]string `json:"status,omitzero"`
 }
 
+// OvsDatapathType: Datapath of a bridge of Open vSwitch: in the kernel, or in ovs-vswitchd.
+type OvsDatapathType string
+
+// The values of OvsDatapathType.
+const (
+	OvsDatapathTypeSystem OvsDatapathType = "system"
+	OvsDatapathTypeNetdev OvsDatapathType = "netdev"
+)
+
 // OvsField: A field that a flow matches, or an attribute of it.
 type OvsField struct {
 	// OVS' name of the field: in_port, eth_type, nw_src, ct_state, tun_id, …; nested datapath keys with a dot,
