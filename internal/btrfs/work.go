@@ -58,10 +58,16 @@ type BalanceWork struct {
 	Data, Metadata, System *BalanceArgs `json:",omitempty"`      // nil: that type is left alone
 }
 
+// BalanceProgress is how far a balance had come when it ended.
+type BalanceProgress struct {
+	Considered uint64 // chunks looked at
+	Completed  uint64 // chunks moved
+}
+
 // DoBalance balances for as long as that takes. Errors: ECANCELED where it was paused or cancelled, EINPROGRESS
 // where one runs or is paused or another exclusive operation is under way, ENOTCONN where there is none to
 // resume.
-func (f *Filesystem) DoBalance(ctx context.Context, w *BalanceWork) error {
+func (f *Filesystem) DoBalance(ctx context.Context, w *BalanceWork) (BalanceProgress, error) {
 	a := new(balanceArgs)
 	if w.Resume {
 		a.flags = balanceResume
@@ -79,7 +85,11 @@ func (f *Filesystem) DoBalance(ctx context.Context, w *BalanceWork) error {
 			*part.to = *part.from
 		}
 	}
-	return ioctl(ctx, f, "balance", sysAdmin, iocBalance, a)
+	err := ioctl(ctx, f, "balance", sysAdmin, iocBalance, a)
+	if err != nil && !errors.Is(err, syscall.ECANCELED) {
+		return BalanceProgress{}, err // the kernel tells no more
+	}
+	return BalanceProgress{Considered: a.considered, Completed: a.completed}, err
 }
 
 // PauseBalance has a balance stop behind the present chunk and returns when it has. The error is ENOTCONN where

@@ -26,10 +26,10 @@ const Word = "btrfs-work"
 
 // Job is one work.
 type Job struct {
-	Folder  string             `json:"folder"` // a folder of the filesystem, as /proc/PID/fd/N
-	Report  string             `json:"report"` // the pipe, likewise
-	Scrub   *Scrub             `json:"scrub,omitempty"`
-	Balance *btrfs.BalanceWork `json:"balance,omitempty"`
+	Folder  string   `json:"folder"` // a folder of the filesystem, as /proc/PID/fd/N
+	Report  string   `json:"report"` // the pipe, likewise
+	Scrub   *Scrub   `json:"scrub,omitempty"`
+	Balance *Balance `json:"balance,omitempty"`
 }
 
 // Scrub is a scrub of some devices.
@@ -95,11 +95,7 @@ func (j *Job) work(ctx context.Context, f *btrfs.Filesystem) error {
 	case j.Scrub != nil:
 		return j.Scrub.run(ctx, f)
 	case j.Balance != nil:
-		err := f.DoBalance(ctx, j.Balance)
-		if errors.Is(err, syscall.ECANCELED) { // paused or cancelled
-			return nil
-		}
-		return err
+		return j.Balance.run(ctx, f)
 	}
 	return errors.New("no work")
 }

@@ -47,6 +47,59 @@ func TestWaitForAScrub(t *testing.T) {
 	}
 }
 
+// --wait stays until a balance has ended: then all data is in the profile that it was to be converted to.
+func TestWaitForABalance(t *testing.T) {
+	if !testhost.MountNS(t) {
+		return
+	}
+	fs, small := testhost.NewBtrfs(t, testhost.BtrfsOptions{Size: 3 << 30, Data: "single"}), testhost.NewBtrfs(t, testhost.BtrfsOptions{Size: 1 << 30, Data: "single"})
+	for _, name := range []string{"one", "two", "three"} {
+		fs.Write(name, 32<<20)
+	}
+	testhost.Command(t, "fallocate", "-l", "256M", small.Path+"/full")
+	small.Run("filesystem", "sync", small.Path)
+	sum := testhost.Sum(t, fs.Path+"/three")
+	profilesOf := func(fs *testhost.Btrfs) string {
+		var data []string
+		for line := range strings.Lines(fs.Run("filesystem", "df", fs.Path)) {
+			if strings.HasPrefix(line, "Data") {
+				data = append(data, strings.TrimSuffix(strings.Fields(line)[1], ":"))
+			}
+		}
+		return strings.Join(data, " ")
+	}
+	profiles := func() string { return profilesOf(fs) }
+	w := newWorld(t)
+	stdout, stderr, code := w.run(t, "vol", "balance", "start", fs.Path, "--filters", "data.convert=dup", "--wait", "-o", "json")
+	if code != 0 || !strings.HasPrefix(stdout, `{"changed":true`) || strings.ContainsAny(stderr, "#\r\x1b") || !strings.Contains(stderr, "finished") {
+		t.Errorf("exit %d: %q, %q", code, stdout, stderr)
+	}
+	if got := profiles(); got != "DUP" {
+		t.Errorf("it came back while the data was %s", got)
+	}
+	term := w.inTerminal(t, 120, "vol", "balance", "start", fs.Path, "--filters", "data.convert=single", "--force", "--wait")
+	if code := term.wait(); code != 0 {
+		t.Fatalf("exit %d:\n%s", code, term.screen())
+	}
+	if screen := term.screen(); strings.Contains(screen, " chunks\x1b") && !regexp.MustCompile(`\[#*-*\] +[0-9]+% running [0-9]+ of [0-9]+ chunks`).MatchString(screen) || !strings.Contains(screen, "finished") {
+		t.Errorf("there was no bar, or no end:\n%q", screen)
+	}
+	if got := profiles(); got != "single" || testhost.Sum(t, fs.Path+"/three") != sum {
+		t.Errorf("it came back while the data was %s, or a file has changed", got)
+	}
+	// Where there is no room for it, it fails, and so does the verb.
+	if _, stderr, code := w.run(t, "vol", "balance", "start", small.Path, "--filters", "data.convert=dup", "--wait"); (code == 0) != (profilesOf(small) == "DUP") || code != 0 && !strings.Contains(stderr, "ENOSPC") && !strings.Contains(stderr, "no space") {
+		t.Errorf("without room: exit %d with data %s: %q", code, profilesOf(small), stderr)
+	}
+	// What --wait finds at its end already is told in the same way.
+	if _, stderr, code := w.run(t, "vol", "balance", "start", fs.Path, "--filters", "data.convert=single,data.soft=true", "--wait"); code != 0 || !strings.Contains(stderr, "finished") {
+		t.Errorf("nothing to do: exit %d: %q", code, stderr)
+	}
+	if _, stderr, code := w.run(t, "vol", "balance", "start", fs.Path, "--wait"); code == 0 || !strings.Contains(stderr, "force") {
+		t.Errorf("without filters: exit %d: %q", code, stderr)
+	}
+}
+
 // slowly lets the kernel scrub a mebibyte in a fraction of a second, so that there is something to see.
 func slowly(t *testing.T, path string) {
 	t.Helper()

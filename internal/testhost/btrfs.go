@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,7 @@ func NewBtrfsOn(t testing.TB, device string) *Btrfs {
 func NewBtrfs(t testing.TB, o BtrfsOptions) *Btrfs {
 	t.Helper()
 	Tool(t, "mkfs.btrfs", "btrfs-progs")
+	ownScrubRecords(t)
 	b := &Btrfs{t: t, Path: filepath.Join(t.TempDir(), "btrfs")}
 	if err := os.Mkdir(b.Path, 0o755); err != nil {
 		t.Fatal(err)
@@ -69,6 +71,28 @@ func NewBtrfs(t testing.TB, o BtrfsOptions) *Btrfs {
 	t.Cleanup(func() { unix.Unmount(b.Path, unix.MNT_DETACH) })
 	b.Mount("")
 	return b
+}
+
+// scrubRecords is where btrfs-progs keeps the records of scrubs.
+const scrubRecords = "/var/lib/btrfs"
+
+var recordsHidden sync.Once
+
+// ownScrubRecords gives a test in a mount namespace of its own an empty folder for the records of scrubs in place
+// of the host's, so that it leaves none there. All processes of the test have it at the same path.
+func ownScrubRecords(t testing.TB) {
+	t.Helper()
+	if os.Getenv(childVariable) == "" {
+		return
+	}
+	recordsHidden.Do(func() {
+		if err := os.MkdirAll(scrubRecords, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("records", scrubRecords, "tmpfs", 0, "mode=755"); err != nil {
+			t.Fatalf("hide the host's records of scrubs: %v", err)
+		}
+	})
 }
 
 // Mount mounts its top level, with options as mount(8) takes them behind -o.

@@ -33,7 +33,7 @@ func (v *Vol) BalanceStart(ctx context.Context, p *registry.VolBalanceStartParam
 	if err != nil {
 		return nil, err
 	}
-	row, err := w.fs.balanceRow(ctx)
+	row, err := v.balanceRow(ctx, w.fs)
 	if err != nil {
 		return nil, appliedAs(err, registry.AppliedYes)
 	}
@@ -63,7 +63,7 @@ func (w *longWork) balance(ctx context.Context, p *registry.VolBalanceStartParam
 		if before.Running {
 			return false, w.conflict("balance", "the balance runs")
 		}
-		return true, w.start(ctx, "balance", btrfswork.Job{Balance: &btrfs.BalanceWork{Resume: true}})
+		return true, w.startBalance(ctx, &btrfs.BalanceWork{Resume: true})
 	}
 	if before != nil {
 		return false, w.conflict("balance", "a balance is "+balanceState(before)+" already")
@@ -72,7 +72,11 @@ func (w *longWork) balance(ctx context.Context, p *registry.VolBalanceStartParam
 	if err != nil {
 		return false, notApplied(err)
 	}
-	return true, w.start(ctx, "balance", btrfswork.Job{Balance: work})
+	return true, w.startBalance(ctx, work)
+}
+
+func (w *longWork) startBalance(ctx context.Context, work *btrfs.BalanceWork) error {
+	return w.start(ctx, "balance", btrfswork.Job{Balance: &btrfswork.Balance{Work: *work, Record: w.v.balanceRecord(w.fs)}})
 }
 
 // controlled is how pausing or cancelling went; what ended by itself meanwhile is as it should be.

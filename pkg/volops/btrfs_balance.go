@@ -1,9 +1,12 @@
 package volops
 
 import (
+	"cmp"
 	"context"
+	"path/filepath"
 
 	"github.com/geomind/my_os_server/internal/btrfs"
+	"github.com/geomind/my_os_server/internal/btrfswork"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -14,15 +17,41 @@ func (v *Vol) BalanceStatus(ctx context.Context, p *registry.VolBalanceStatusPar
 		return nil, err
 	}
 	defer f.Close()
-	balance, err := f.balanceRow(ctx)
+	balance, err := v.balanceRow(ctx, f)
 	if err != nil {
 		return nil, err
 	}
 	return &registry.VolBalanceStatusResult{Balance: balance}, nil
 }
 
-// balanceRow is the balance that is under way or paused, if there is one.
-func (f *openBtrfs) balanceRow(ctx context.Context) (registry.BtrfsBalance, error) {
+// balanceRecord is where the process of a balance writes down how it ended; empty without a state folder.
+func (v *Vol) balanceRecord(f *openBtrfs) string {
+	if v.stateDir == "" {
+		return ""
+	}
+	return filepath.Join(v.stateDir, "balances", f.uuid()+".json")
+}
+
+// lastBalance fills in how the last balance of ours ended. Where its process has not ended the balance has not
+// either, whatever the kernel says.
+func (v *Vol) lastBalance(f *openBtrfs, row *registry.BtrfsBalance) {
+	end, running, err := btrfswork.ReadBalanceEnd(v.balanceRecord(f))
+	switch {
+	case err != nil: // there was none, or nobody can tell
+	case running:
+		row.State = "running"
+	default:
+		row.Last = &registry.BalanceOutcome{
+			Outcome: cmp.Or(end.Outcome, "interrupted"), EndedAt: instant(end.EndedAt), Error: registry.NonZero(end.Errno),
+		}
+		if end.Outcome == "finished" || end.Outcome == "canceled" {
+			row.Last.Considered, row.Last.Completed = registry.Some(clip(end.Considered)), registry.Some(clip(end.Completed))
+		}
+	}
+}
+
+// balanceRow is the balance that is under way or paused, if there is one, or how the last one ended.
+func (v *Vol) balanceRow(ctx context.Context, f *openBtrfs) (registry.BtrfsBalance, error) {
 	row := registry.BtrfsBalance{State: "none"}
 	b, err := f.Balance(ctx)
 	if err != nil {
@@ -30,6 +59,8 @@ func (f *openBtrfs) balanceRow(ctx context.Context) (registry.BtrfsBalance, erro
 	}
 	if b != nil {
 		row = balanceOf(b)
+	} else {
+		v.lastBalance(f, &row)
 	}
 	row.FilesystemUUID = f.uuid()
 	operation, _ := f.sysfs.Text(f.info.UUID, "exclusive_operation")

@@ -257,7 +257,7 @@ func (i *inventory) btrfsRow(allowed allowance, f *registry.Filesystem, mounts [
 	if scrub, err := i.v.scrubOf(ctx, b); err == nil {
 		row.Scrub = &scrub
 	}
-	if balance, err := b.balanceRow(ctx); err == nil {
+	if balance, err := i.v.balanceRow(ctx, b); err == nil {
 		row.Balance = &balance
 	}
 	return row
