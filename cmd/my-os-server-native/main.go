@@ -88,7 +88,8 @@ func inputPolicy(f config.Firewall, listen []string) netops.InputPolicy {
 // interfaces are those whose addresses the configuration gives to the daemon.
 func interfaces(s daemon.Setup) (list []netops.Interface) {
 	for _, i := range s.Interfaces {
-		list = append(list, netops.Interface{Name: i.Name, DHCP4: i.IPv4 == "dhcp", IPv6: i.IPv6, Metric: uint32(i.Metric)})
+		list = append(list, netops.Interface{Name: i.Name, DHCP4: i.IPv4 == "dhcp", IPv6: i.IPv6, Metric: uint32(i.Metric),
+			PrefixDelegation: i.PrefixDelegation, AssignTo: i.AssignTo})
 	}
 	return list
 }

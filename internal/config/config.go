@@ -56,13 +56,16 @@ type Interface struct {
 	IPv4   string `toml:"ipv4"`                         // one of IPv4Methods
 	IPv6   string `toml:"ipv6"`                         // one of IPv6Methods
 	Metric int    `toml:"metric" range:"0..4294967295"` // of its routes; 0: 1024 and its place in the file, from 1 on
+
+	PrefixDelegation bool     `toml:"prefix_delegation"` // asks for a prefix by DHCPv6
+	AssignTo         []string `toml:"assign_to"`         // interfaces that get a /64 of it each, in this order
 }
 
 // IPv4Methods and IPv6Methods are the values of interface.ipv4 and interface.ipv6. Empty: what others set is
 // left as it is.
 var (
 	IPv4Methods = []string{"dhcp"}
-	IPv6Methods = []string{"slaac", "none"}
+	IPv6Methods = []string{"slaac", "dhcp", "none"}
 )
 
 // DNS says who is told of the name servers that leases name.

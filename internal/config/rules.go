@@ -94,8 +94,38 @@ func (c *Config) interfaceFaults() (faults []Fault) {
 		add("ipv4", orEmpty(n.IPv4, func(s string) string { return oneOf(s, IPv4Methods) }))
 		add("ipv6", orEmpty(n.IPv6, func(s string) string { return oneOf(s, IPv6Methods) }))
 		add("metric", keyNamed("interface.metric").judge(reflect.ValueOf(n.Metric)))
+		add("prefix_delegation", delegation(n))
+		add("assign_to", assignees(n))
 	}
 	return faults
+}
+
+func delegation(n *Interface) string {
+	if n.PrefixDelegation && n.IPv6 == "none" {
+		return "must be false where ipv6 is \"none\": a prefix is asked for by IPv6"
+	}
+	return ""
+}
+
+// assignees judges the interfaces that get parts of a delegated prefix. The one that it comes by must have none
+// (RFC 8415 section 6.3).
+func assignees(n *Interface) string {
+	if len(n.AssignTo) > 0 && !n.PrefixDelegation {
+		return "must be empty where prefix_delegation is false: there is nothing to assign"
+	}
+	for i, name := range n.AssignTo {
+		reason := interfaceName(name)
+		switch {
+		case reason == "" && name == n.Name:
+			reason = "must not be the interface that the prefix comes by"
+		case reason == "" && slices.Contains(n.AssignTo[:i], name):
+			reason = "is given twice"
+		}
+		if reason != "" {
+			return fmt.Sprintf("%q: %s", name, reason)
+		}
+	}
+	return ""
 }
 
 // interfaceName asks for what the kernel takes (dev_valid_name of net/core/dev.c).

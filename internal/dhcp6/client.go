@@ -176,6 +176,7 @@ func (c *Client) run() {
 		case r := <-c.restarts:
 			c.begin(r)
 		case r := <-c.releases:
+			c.linked(c.up.Load()) // it may not have taken note yet
 			c.finish(ErrRunning)
 			c.release = r
 			c.act(c.held, c.held.Release(time.Now()))

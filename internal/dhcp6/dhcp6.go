@@ -16,7 +16,7 @@ type State string
 // The states. Declining is while a server is told of addresses that are in use by others, Releasing while it is
 // told that the lease is no longer wanted.
 const (
-	Stopped     State = "stopped" // the link is down and there is no lease, or it was released
+	Stopped     State = "stopped" // the link is down and no lease is in force, or it was released
 	Soliciting  State = "soliciting"
 	Requesting  State = "requesting"
 	Confirming  State = "confirming"

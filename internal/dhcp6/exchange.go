@@ -98,7 +98,7 @@ func (m *Machine) upTo(d time.Duration) time.Duration {
 func (m *Machine) rest() {
 	m.exchange, m.best, m.due = exchange{}, nil, time.Time{}
 	m.state = Stopped
-	if m.lease != nil {
+	if m.lease != nil && m.stands {
 		m.state = Bound
 	}
 }

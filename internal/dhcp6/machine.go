@@ -54,6 +54,7 @@ type Machine struct {
 	failures int       // one after the other
 
 	lease  *Lease // in force, or to be asked for again
+	stands bool   // it is in force
 	former *Lease // that a new one is to take the place of; see NewMachine
 
 	solicitMost, informMost time.Duration // that a server asked for; 0: none did
@@ -68,7 +69,8 @@ func NewMachine(c Config, last, former *Lease) *Machine {
 	return m
 }
 
-// State is where the lease is in its life. While the link is down it is Bound with a lease and Stopped without.
+// State is where the lease is in its life. While the link is down it is Bound with a lease in force and Stopped
+// without.
 func (m *Machine) State() State { return m.state }
 
 // Lease is the lease that is in force, or is to be asked for again; nil: none. It must not be changed.
@@ -193,7 +195,7 @@ func (m *Machine) expire(now time.Time) []Action {
 // end ends the lease, and asks for another unless that is under way.
 func (m *Machine) end(now time.Time, why Reason) []Action {
 	gone := m.lease
-	m.lease, m.due = nil, time.Time{}
+	m.lease, m.stands, m.due = nil, false, time.Time{}
 	out := []Action{Unbind{gone, why}}
 	switch m.state {
 	case Soliciting, Requesting, Declining, Releasing:

@@ -227,7 +227,7 @@ func TestIdentifiers(t *testing.T) {
 	if d := NewDUID([16]byte{6: 0xff, 8: 0xff}); len(d) != 18 || d[1] != 4 || d[8] != 0x4f || d[10] != 0xbf {
 		t.Errorf("%x", d)
 	}
-	if IAID("eth0") != IAID("eth0") || IAID("eth0") == IAID("eth1") {
+	if IAID("eth0") != 0x67b19724 || IAID("eth0") == IAID("eth1") {
 		t.Error("identifiers of associations")
 	}
 	var h Hex

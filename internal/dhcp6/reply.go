@@ -150,7 +150,7 @@ func (m *Machine) informed(now time.Time, a *Answer) []Action {
 
 // bind puts a lease in force.
 func (m *Machine) bind(now time.Time, l *Lease) []Action {
-	m.lease, m.former, m.failures = l, nil, 0
+	m.lease, m.stands, m.former, m.failures = l, true, nil, 0
 	m.rest()
 	m.due = l.Renew
 	return []Action{Bind{l}}

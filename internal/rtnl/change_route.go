@@ -76,7 +76,6 @@ type RouteChange struct {
 	OnLink   bool
 	PrefSrc  netip.Addr
 	MTU      uint32    // RTAX_MTU; 0: none
-	Expires  uint32    // seconds until the kernel takes it away (IPv6); 0: never
 	Hops     []NextHop // instead of Gateway and OIF: several ways
 	NextHop  uint32    // RTA_NH_ID, to delete a route that goes by a nexthop object
 }
@@ -137,9 +136,6 @@ func (r *RouteChange) encode(req *nlsock.Request) {
 	}
 	if r.MTU != 0 {
 		req.Nest(unix.RTA_METRICS, func() { req.Uint32(unix.RTAX_MTU, r.MTU) })
-	}
-	if r.Expires != 0 {
-		req.Uint32(unix.RTA_EXPIRES, r.Expires)
 	}
 	r.encodeWays(req)
 }

@@ -90,7 +90,7 @@ func (r *record) intentChanges() []Change {
 func (c *Change) check() error {
 	switch {
 	case !registryName(c.Registry):
-		return fmt.Errorf("registry %q: a name is 1 to 32 lower-case letters and underscores", c.Registry)
+		return fmt.Errorf("registry %q: a name is 1 to 32 lower-case letters, underscores and digits, a letter first", c.Registry)
 	case c.Key == "" || len(c.Key) > maxKey || !utf8.ValidString(c.Key):
 		return fmt.Errorf("registry %s: key %.64q: 1 to %d bytes of UTF-8", c.Registry, c.Key, maxKey)
 	case c.Value != nil && !json.Valid(c.Value):
@@ -106,8 +106,8 @@ func registryName(s string) bool {
 	if s == "" || len(s) > 32 {
 		return false
 	}
-	for _, c := range []byte(s) {
-		if (c < 'a' || c > 'z') && c != '_' {
+	for i, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && c != '_' && (i == 0 || c < '0' || c > '9') {
 			return false
 		}
 	}

@@ -19,7 +19,8 @@ type Registry[T any] struct {
 // Register gives access to a registry, which is empty until something is put there. T is kept as JSON by
 // package encoding/json, so that its members carry tags; a member may be added later, one that changes its
 // meaning needs a new name. An entry that does not decode is left as it is, is not seen, and is told by
-// [Store.Problems]. Register panics where the name does not fit: 1 to 32 lower-case letters and underscores.
+// [Store.Problems]. Register panics where the name does not fit: 1 to 32 lower-case letters,
+// underscores and digits, a letter first.
 func Register[T any](s *Store, name string) *Registry[T] {
 	if !registryName(name) {
 		panic(fmt.Sprintf("state: registry %q: no such name", name))

@@ -90,6 +90,12 @@ func keeperOf[T spec](r *state.Registry[T], name string) keeper {
 	}
 }
 
+// askedFor is a kind that a start does not restore.
+func askedFor(k keeper) keeper {
+	k.asked = true
+	return k
+}
+
 // kept are the registries.
 type kept struct {
 	bridges     *state.Registry[bridgeSpec]
@@ -97,6 +103,8 @@ type kept struct {
 	ports       *state.Registry[portSpec]
 	taps        *state.Registry[tapSpec]
 	leases      *state.Registry[leaseSpec]
+	leases6     *state.Registry[lease6Spec]
+	identity    *state.Registry[identity] // of the DHCPv6 client
 	routes      *state.Registry[routeSpec]
 	waiting     *state.Registry[place] // of those, what a start could not restore yet, by place.String
 
@@ -120,6 +128,8 @@ func openKept(s *state.Store) *kept {
 		ports:       state.Register[portSpec](s, "ports"),
 		taps:        state.Register[tapSpec](s, "taps"),
 		leases:      state.Register[leaseSpec](s, "leases"),
+		leases6:     state.Register[lease6Spec](s, "leases6"),
+		identity:    state.Register[identity](s, "identity"),
 		routes:      state.Register[routeSpec](s, "routes"),
 		waiting:     state.Register[place](s, "waiting"),
 	}
@@ -134,10 +144,10 @@ func openKept(s *state.Store) *kept {
 		keeperOf(k.connections, "connections"),
 		keeperOf(k.taps, "taps"),
 		keeperOf(k.ports, "ports"),
-		keeperOf(k.leases, "leases"),
+		askedFor(keeperOf(k.leases, "leases")),
+		askedFor(keeperOf(k.leases6, "leases6")),
 		keeperOf(k.routes, "routes"),
 	}
-	k.kinds[len(k.kinds)-2].asked = true
 	k.kindByRegistry = map[string]*keeper{}
 	for i := range k.kinds {
 		k.kindByRegistry[k.kinds[i].name] = &k.kinds[i]

@@ -48,6 +48,8 @@ type heldLink struct {
 	Master  int // index
 	Peer    int // index of what it is paired with
 
+	OtherConfig bool // a router advertised that DHCPv6 has information
+
 	Bridge rtnl.Bridge     // where Kind is bridge
 	Port   rtnl.BridgePort // where it is the port of a bridge
 	IsPort bool
@@ -61,7 +63,8 @@ type heldAddress struct {
 	Prefix   netip.Prefix
 	Protocol uint8
 	Flags    uint32
-	Valid    uint32 // seconds; rtnl.Forever
+
+	Preferred, Valid uint32 // seconds; rtnl.Forever
 }
 
 // has tells whether the link has an address with exactly this prefix.
@@ -190,7 +193,7 @@ func (r *reader) allLinks(ctx context.Context) error {
 func (r *reader) keep(l *rtnl.Link) (err error) {
 	k := &heldLink{
 		Index: l.Index, Name: l.Name, Kind: l.Kind, Alias: l.Alias, MAC: macText(l.HardwareAddr).Or(""),
-		MTU: int(l.MTU), Up: adminUp(l), Carrier: l.Carrier, Master: l.Master, Peer: l.Link,
+		MTU: int(l.MTU), Up: adminUp(l), Carrier: l.Carrier, Master: l.Master, Peer: l.Link, OtherConfig: l.OtherConfig,
 	}
 	switch l.Kind {
 	case kindBridge:
@@ -218,7 +221,7 @@ func (r *reader) addresses(ctx context.Context, name string) error {
 	_, err := consistentlyGathered(func() (bool, error) {
 		l.Addresses = nil
 		return each(r.conn.Addresses(ctx, rtnl.AddressFilter{Index: l.Index}), func(a *rtnl.Address) error {
-			l.Addresses = append(l.Addresses, heldAddress{netip.PrefixFrom(a.Local, a.PrefixLen), a.Protocol, a.Flags, a.Valid})
+			l.Addresses = append(l.Addresses, heldAddress{netip.PrefixFrom(a.Local, a.PrefixLen), a.Protocol, a.Flags, a.Preferred, a.Valid})
 			return nil
 		})
 	})

@@ -232,6 +232,11 @@ func (k *kept) leaseRoutes() map[ownKey]bool {
 			keys[r.key()] = true
 		}
 	}
+	for _, s := range k.leases6.All() {
+		for _, r := range s.routes() {
+			keys[r.key()] = true
+		}
+	}
 	return keys
 }
 

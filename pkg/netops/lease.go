@@ -52,6 +52,27 @@ type leaseView struct {
 
 // viewLeases reads the files first: an address that the kernel has by then is in one of them.
 func (n *Net) viewLeases(ctx context.Context) (*leaseView, error) {
+	v, err := n.viewHolders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := n.sockets.Get()
+	if err != nil {
+		return nil, err
+	}
+	defer n.sockets.Put(conn)
+	if v.links, err = liveLinks(ctx, conn); err != nil {
+		return nil, err
+	}
+	if v.routes, err = prefixRoutes(ctx, conn); err != nil {
+		return nil, err
+	}
+	v.now = time.Now()
+	return v, nil
+}
+
+// viewHolders is viewLeases without links and routes.
+func (n *Net) viewHolders(ctx context.Context) (*leaseView, error) {
 	files, err := readFiles(ctx, n, readLeases)
 	if err != nil {
 		return nil, err
@@ -62,17 +83,39 @@ func (n *Net) viewLeases(ctx context.Context) (*leaseView, error) {
 	}
 	defer n.sockets.Put(conn)
 	v := &leaseView{files: files, sources: []leaseSource{n.leasing.source(), files}}
-	if v.links, err = liveLinks(ctx, conn); err != nil {
-		return nil, err
-	}
 	if v.addresses, err = hostAddresses(ctx, conn); err != nil {
-		return nil, err
-	}
-	if v.routes, err = prefixRoutes(ctx, conn); err != nil {
 		return nil, err
 	}
 	v.now = time.Now()
 	return v, nil
+}
+
+// leaseHolder is who has leases of an interface, or runs to get some; "": nobody. None is to be had while it is
+// down, so that new ports cost no look at files.
+func (n *Net) leaseHolder(ctx context.Context, l *heldLink) (string, error) {
+	if r := n.leasing.configured(l.Name); r != nil && (r.DHCP4 || r.asks6()) {
+		return ownManager, nil
+	}
+	if !l.Up {
+		return "", nil
+	}
+	v, err := n.viewHolders(ctx)
+	if err != nil {
+		return "", err
+	}
+	link := &netconf.Link{Name: l.Name, Index: l.Index}
+	for _, v4 := range []bool{true, false} {
+		if o := v.files.owners.Holder(l.Index, l.Name, v4); o.Manager == netconf.Dhclient || o.Manager == netconf.Dhcpcd {
+			return o.Manager, nil
+		}
+	}
+	if row := v.dhcp4(link); row != nil && row.State == leaseBound {
+		return v.holder(link, true).Manager, nil
+	}
+	if row := v.dhcp6(link, v.lease6(link)); row != nil && row.State == leaseBound {
+		return v.holder(link, false).Manager, nil
+	}
+	return "", nil
 }
 
 // Lease handles net.lease.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/geomind/my_os_server/internal/dhcp"
+	"github.com/geomind/my_os_server/internal/dhcp6"
 	"github.com/geomind/my_os_server/internal/hostexec"
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -55,7 +56,7 @@ func (n *Net) restartBy(ctx context.Context, row *registry.InterfaceLease) error
 	case noManager:
 		return &registry.NotFoundError{
 			NotFoundData: registry.NotFoundData{Resource: "lease", ID: row.Interface},
-			Message:      "nobody asks for leases on " + row.Interface + ": the configuration names no [[interface]] of that name with ipv4 = \"dhcp\"",
+			Message:      "nobody asks for leases on " + row.Interface + ": the configuration names no [[interface]] of that name with ipv4 = \"dhcp\", ipv6 = \"dhcp\" or prefix_delegation",
 		}
 	}
 	return &registry.ConflictError{
@@ -72,33 +73,52 @@ func (n *Net) ask(ctx context.Context, p hostexec.Program, args ...string) error
 	return nil
 }
 
-// restartOwn has our own client take a new lease. Where none is to be had, all stays as it was.
+// restartOwn has our own clients take new leases, side by side. Where none is to be had, all stays as it was.
 func (n *Net) restartOwn(ctx context.Context, name string) error {
-	r := n.leasing.ofName(name)
+	r := n.leasing.configured(name)
 	if r == nil {
 		return noInterface(name)
 	}
 	r.mu.Lock()
-	client := r.client
+	four, six := r.client, r.six.client
 	r.mu.Unlock()
-	if client == nil {
+	if four == nil && six == nil {
 		return noInterface(name)
 	}
-	err := client.Restart(ctx)
+	sixth := make(chan error, 1)
+	go func() {
+		if six == nil {
+			sixth <- nil
+			return
+		}
+		sixth <- restartError(name, "DHCPv6", six.Restart(ctx))
+	}()
+	var fourth error
+	if four != nil {
+		fourth = restartError(name, "DHCP", four.Restart(ctx))
+	}
+	if err := <-sixth; fourth == nil {
+		return err
+	}
+	return fourth
+}
+
+// restartError is what became of one protocol's restart, in the table's words.
+func restartError(name, protocol string, err error) error {
 	conflict := func(message string) error {
 		return &registry.ConflictError{
 			ConflictData: registry.ConflictData{Resource: "lease", ID: name, Managed: registry.Some(true)}, Message: message,
 		}
 	}
 	switch {
-	case errors.Is(err, dhcp.ErrNoLink):
-		return conflict(name + " has no link, so no server can be asked; the lease is as it was")
-	case errors.Is(err, dhcp.ErrRunning):
+	case errors.Is(err, dhcp.ErrNoLink), errors.Is(err, dhcp6.ErrNoLink):
+		return conflict(name + " has no link, so no " + protocol + " server can be asked; the lease is as it was")
+	case errors.Is(err, dhcp.ErrRunning), errors.Is(err, dhcp6.ErrRunning):
 		return conflict("a restart of the lease of " + name + " is under way")
-	case errors.Is(err, dhcp.ErrClosed):
+	case errors.Is(err, dhcp.ErrClosed), errors.Is(err, dhcp6.ErrClosed):
 		return noInterface(name) // it went away meanwhile, or is no longer ours
 	case errors.Is(err, context.DeadlineExceeded):
-		return &registry.DeadlineExceededError{Message: "no DHCP server gave a lease on " + name + " in time; the lease is as it was"}
+		return &registry.DeadlineExceededError{Message: "no " + protocol + " server gave a lease on " + name + " in time; the lease is as it was"}
 	}
 	return err
 }
@@ -107,12 +127,15 @@ func (n *Net) restartOwn(ctx context.Context, name string) error {
 func restarted(before, after *registry.InterfaceLease, took time.Duration) *registry.NetLeaseRestartResult {
 	result := &registry.NetLeaseRestartResult{
 		Interface: after.Interface, Manager: after.Manager, DurationS: took.Seconds(),
-		Ipv4Restarted: after.Dhcp4 != nil, Ipv6Restarted: after.Dhcp6 != nil && after.Manager != ownManager,
+		Ipv4Restarted: after.Dhcp4 != nil, Ipv6Restarted: after.Dhcp6 != nil,
 		PreviousAddresses: leasedAddresses(before), Addresses: leasedAddresses(after),
 	}
 	result.AddressChanged = listText(result.PreviousAddresses) != listText(result.Addresses)
+	if l := after.Dhcp6; l != nil {
+		result.Nameservers, result.ExpiresAt = l.DNS, l.ExpiresAt
+	}
 	if l := after.Dhcp4; l != nil {
-		result.Routers, result.Nameservers, result.ExpiresAt = l.Routers, l.DNS, l.ExpiresAt
+		result.Routers, result.Nameservers, result.ExpiresAt = l.Routers, appendNew(l.DNS, result.Nameservers), l.ExpiresAt
 		if len(l.Routers) == 0 {
 			result.Routers = defaultGateways(l.Routes)
 		}

@@ -37,6 +37,16 @@ func (v *leaseView) lease6(l *netconf.Link) *netconf.Lease6 {
 	return best
 }
 
+// own are the leases of this daemon's clients.
+func (v *leaseView) own() *ownLeases {
+	for _, s := range v.sources {
+		if own, ok := s.(*ownLeases); ok {
+			return own
+		}
+	}
+	return &ownLeases{kept: &netconf.Leases{}}
+}
+
 func (v *leaseView) hasAny(l *netconf.Link, k *netconf.Lease6) bool {
 	return slices.ContainsFunc(k.Addresses, func(a netconf.IAAddress) bool { return v.address(l, a.Address) != nil })
 }
@@ -63,9 +73,10 @@ func (v *leaseView) networkdLease6(l *netconf.Link) *netconf.Lease6 {
 	return lease
 }
 
-// dhcp6 is the row of a DHCPv6 lease; nil where it is history or was for prefixes alone.
+// dhcp6 is the row of a DHCPv6 lease; nil where it is history or, of others than this daemon, was for prefixes
+// alone.
 func (v *leaseView) dhcp6(l *netconf.Link, lease *netconf.Lease6) *registry.Dhcp6Lease {
-	if lease == nil || len(lease.Addresses) == 0 && len(lease.Prefixes) > 0 {
+	if lease == nil || len(lease.Addresses) == 0 && len(lease.Prefixes) > 0 && lease.Manager != ownManager {
 		return nil
 	}
 	row := &registry.Dhcp6Lease{
@@ -100,6 +111,9 @@ func (v *leaseView) dhcp6(l *netconf.Link, lease *netconf.Lease6) *registry.Dhcp
 	}
 	row.ExpiresAt = instantOf(ends)
 	row.State = v.stateOf(there, v.holder(l, false).Manager == lease.Manager, ends)
+	if lease.Manager == ownManager {
+		row.State = v.own().states6[l.Name]
+	}
 	if row.State == "" {
 		return nil
 	}

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/geomind/my_os_server/internal/dhcp"
+	"github.com/geomind/my_os_server/internal/dhcp6"
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/internal/state"
@@ -23,22 +23,29 @@ const ownManager = "my_os_server"
 type Interface struct {
 	Name   string
 	DHCP4  bool   // it asks for an IPv4 lease
-	IPv6   string // slaac: the kernel takes router advertisements; none: no IPv6; "": as it is
+	IPv6   string // slaac: the kernel takes router advertisements; dhcp: and it asks for an IPv6 lease; none: no IPv6; "": as it is
 	Metric uint32 // of the routes that it gets; 0: 1024 and its place in the list, from 1 on
+
+	PrefixDelegation bool     // it asks for a prefix of IPv6
+	AssignTo         []string // interfaces that get a network of it each, in this order
 }
 
 // DefaultMetric is what the metrics of interfaces count from that are given none.
 const DefaultMetric = 1024
 
-// leasing has a DHCP client run for each interface that asks for one, as long as that is there and nobody else
+// leasing has DHCP clients run for each interface that asks for leases, as long as that is there and nobody else
 // manages it.
 type leasing struct {
-	net    *Net
-	timing dhcp.Timing
-	list   []*leaser // in the order of the options
-	cancel context.CancelFunc
-	ended  chan struct{}
-	resolv sync.Mutex // held while resolv.conf is written
+	net        *Net
+	timing     dhcp.Timing
+	timing6    dhcp6.Timing
+	list       []*leaser // in the order of the options
+	cancel     context.CancelFunc
+	ended      chan struct{}
+	advertised advertised
+	woken      chan struct{} // what routers advertised has changed; buffered
+	naming     sync.Mutex    // held while the DUID is made
+	resolv     sync.Mutex    // held while resolv.conf is written
 }
 
 // leaser is one interface.
@@ -46,16 +53,18 @@ type leaser struct {
 	Interface
 	net *Net
 
-	mu     sync.Mutex
-	client *dhcp.Client // nil: it is not there, or not ours
-	index  int
-	mac    string
-	mtu    int    // without what a lease asks for
-	fault  string // why it is not looked after, as it was told last
+	mu        sync.Mutex
+	client    *dhcp.Client // nil: it is not there, or not ours
+	six       sixth
+	index     int // that the clients are for
+	mac       string
+	mtu       int               // without what a lease asks for
+	linkIndex int               // as it was seen last; 0: it is not there
+	faults    map[string]string // why it, or a part of it, is not looked after, as it was told last
 }
 
 func newLeasing(n *Net) *leasing {
-	l := &leasing{net: n, timing: dhcp.Standard()}
+	l := &leasing{net: n, timing: dhcp.Standard(), timing6: dhcp6.Standard(), woken: make(chan struct{}, 1)}
 	for i, c := range n.options.Interfaces {
 		if c.Metric == 0 {
 			c.Metric = DefaultMetric + uint32(i) + 1
@@ -88,8 +97,8 @@ func (r *leaser) methods(s *netconf.Settings) {
 		s.Method4 = "dhcp"
 	}
 	switch r.IPv6 {
-	case "slaac":
-		s.Method6 = "slaac"
+	case "slaac", "dhcp":
+		s.Method6 = r.IPv6
 	case "none":
 		s.Method6 = "disabled"
 	}
@@ -105,7 +114,13 @@ func (l *leasing) start() {
 			l.net.leaseFault(name, l.net.unbind(ctx, s))
 		}
 	}
-	if len(l.list) == 0 {
+	var over []lease6Spec
+	for name, s := range l.net.kept.leases6.All() {
+		if r := l.configured(name); r == nil || !r.asks6() && (r.IPv6 != "slaac" || !s.Lease.Empty()) {
+			over = append(over, s)
+		}
+	}
+	if len(l.list)+len(over) == 0 {
 		close(l.ended)
 		return
 	}
@@ -113,7 +128,24 @@ func (l *leasing) start() {
 	if err != nil {
 		l.net.options.Log.Error().Err(err).Msg("interfaces are looked at from time to time alone")
 	}
-	go l.watch(ctx, events)
+	notices := l.watchNotices(ctx)
+	go func() {
+		defer close(l.ended)
+		for _, s := range over {
+			l.giveBack(ctx, s)
+		}
+		l.watch(ctx, events, notices)
+	}()
+}
+
+// watchNotices hears what the kernel tells of IPv6 once; nil where it cannot.
+func (l *leasing) watchNotices(ctx context.Context) <-chan struct{} {
+	listener, err := rtnl.WatchNotices(ctx, l.net.netnsFD(), l.heard)
+	if err != nil {
+		l.net.options.Log.Error().Err(err).Msg("what routers advertise of names is not heard")
+		return nil
+	}
+	return listener.Events
 }
 
 func (l *leasing) stop() {
@@ -131,21 +163,41 @@ func (l *leasing) stop() {
 // without a sound.
 const lookTime = 15 * time.Second
 
-func (l *leasing) watch(ctx context.Context, events <-chan struct{}) {
-	defer close(l.ended)
-	ticker := time.NewTicker(lookTime)
+func (l *leasing) watch(ctx context.Context, events, notices <-chan struct{}) {
+	ticker, names := time.NewTicker(lookTime), time.NewTimer(lookTime)
 	defer ticker.Stop()
+	defer names.Stop()
 	for ctx.Err() == nil {
 		l.look(ctx)
+		l.forgetNames(names)
 		select {
 		case <-ctx.Done():
 		case _, ok := <-events:
 			if !ok {
 				events = nil
 			}
+		case _, ok := <-notices:
+			if !ok {
+				notices = nil
+			}
+		case <-l.woken:
+		case <-names.C:
 		case <-ticker.C:
 		}
 	}
+}
+
+// forgetNames forgets the names that routers advertised and whose time is over, and sets the timer to the next.
+func (l *leasing) forgetNames(timer *time.Timer) {
+	changed, next := l.advertised.expire(time.Now())
+	if changed {
+		l.rewrite()
+	}
+	wait := lookTime
+	if !next.IsZero() {
+		wait = min(wait, max(time.Until(next), 0))
+	}
+	timer.Reset(wait)
 }
 
 // look brings each interface's client to what there is now.
@@ -167,7 +219,7 @@ func (l *leasing) look(ctx context.Context) {
 	}
 	for _, r := range l.list {
 		if link := h.links[r.Name]; r.wanted(link, owners) {
-			r.settle(ctx, link, l.timing)
+			r.settle(ctx, link, l)
 		}
 	}
 }
@@ -175,6 +227,7 @@ func (l *leasing) look(ctx context.Context) {
 // wanted tells whether an interface is there and ours to look after. A client for what it was before is ended.
 // The kernel's own ip= is no manager: it asks once and never again.
 func (r *leaser) wanted(link *heldLink, owners *netconf.Owners) bool {
+	r.seen(link)
 	if link == nil {
 		r.drop()
 		r.note("there is no such interface")
@@ -186,7 +239,7 @@ func (r *leaser) wanted(link *heldLink, owners *netconf.Owners) bool {
 		return false
 	}
 	r.mu.Lock()
-	changed := r.client != nil && (link.Index != r.index || link.MAC != r.mac)
+	changed := (r.client != nil || r.six.client != nil) && (link.Index != r.index || link.MAC != r.mac)
 	r.mu.Unlock()
 	if changed {
 		r.drop()
@@ -194,14 +247,28 @@ func (r *leaser) wanted(link *heldLink, owners *netconf.Owners) bool {
 	return true
 }
 
-// settle brings an interface to what the configuration says, and tells its client of the link.
-func (r *leaser) settle(ctx context.Context, link *heldLink, timing dhcp.Timing) {
+// seen notes which interface has the name now; nil: none.
+func (r *leaser) seen(link *heldLink) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.linkIndex = 0
+	if link != nil {
+		r.linkIndex = link.Index
+	}
+}
+
+// settle brings an interface to what the configuration says, and tells its clients of the link.
+func (r *leaser) settle(ctx context.Context, link *heldLink, l *leasing) {
 	if err := r.settle6(); err != nil {
 		r.note(err.Error())
 	}
-	if !r.DHCP4 {
-		return
+	if r.DHCP4 {
+		r.settle4(ctx, link, l.timing)
 	}
+	r.settle6th(ctx, link, l.timing6)
+}
+
+func (r *leaser) settle4(ctx context.Context, link *heldLink, timing dhcp.Timing) {
 	r.mu.Lock()
 	client := r.client
 	r.mu.Unlock()
@@ -217,25 +284,34 @@ func (r *leaser) settle(ctx context.Context, link *heldLink, timing dhcp.Timing)
 }
 
 // note says why an interface is not looked after, once.
-func (r *leaser) note(fault string) {
+func (r *leaser) note(fault string) { r.noteOf("", fault) }
+
+// noteOf is note of a part of it.
+func (r *leaser) noteOf(part, fault string) {
 	r.mu.Lock()
-	changed := r.fault != fault
-	r.fault = fault
+	changed := r.faults[part] != fault
+	if r.faults == nil {
+		r.faults = map[string]string{}
+	}
+	r.faults[part] = fault
 	r.mu.Unlock()
 	if changed && fault != "" {
 		r.net.options.Log.Warn().Str("interface", r.Name).Str("cause", fault).Msg("the interface is not looked after as configured")
 	}
 }
 
-// drop ends the client. Its lease stays: who manages the interface now will see to the address, or the kernel
-// takes it away when its time is over.
+// drop ends the clients. Their leases stay: who manages the interface now will see to the addresses, or the kernel
+// takes them away when their time is over.
 func (r *leaser) drop() {
 	r.mu.Lock()
-	client := r.client
-	r.client = nil
+	client, six := r.client, r.six.client
+	r.client, r.six = nil, sixth{}
 	r.mu.Unlock()
 	if client != nil {
 		client.Close()
+	}
+	if six != nil {
+		six.Close()
 	}
 }
 
@@ -389,15 +465,20 @@ func (n *Net) unbind(ctx context.Context, s leaseSpec) error {
 
 // ownLeases are the leases of this daemon's clients, for net.lease.
 type ownLeases struct {
-	kept   *netconf.Leases
-	states map[string]string // by interface
-	pid    int
+	kept    *netconf.Leases
+	states  map[string]string // by interface
+	states6 map[string]string // of DHCPv6
+	pid     int
 }
 
 func (o *ownLeases) leases() *netconf.Leases { return o.kept }
 
 func (o *ownLeases) holder(l *netconf.Link, v4 bool) netconf.Owner {
-	if _, ours := o.states[l.Name]; !ours || !v4 {
+	states := o.states6
+	if v4 {
+		states = o.states
+	}
+	if _, ours := states[l.Name]; !ours {
 		return netconf.Owner{}
 	}
 	return netconf.Owner{Manager: ownManager, PID: o.pid}
@@ -405,8 +486,9 @@ func (o *ownLeases) holder(l *netconf.Link, v4 bool) netconf.Owner {
 
 // source is what the clients do now, and what they leased.
 func (l *leasing) source() *ownLeases {
-	o := &ownLeases{kept: &netconf.Leases{}, states: map[string]string{}, pid: os.Getpid()}
+	o := &ownLeases{kept: &netconf.Leases{}, states: map[string]string{}, states6: map[string]string{}, pid: os.Getpid()}
 	for _, r := range l.list {
+		o.source6(r)
 		r.mu.Lock()
 		client, index, mac := r.client, r.index, r.mac
 		r.mu.Unlock()
@@ -444,31 +526,4 @@ func leaseRow(l *dhcp.Lease, row netconf.Lease4) netconf.Lease4 {
 		row.Routes = append(row.Routes, netconf.Route4{Dst: r.Dst, Gateway: r.Gateway})
 	}
 	return row
-}
-
-// nameServers are those of all leases, of the interface with the least metric first, each once.
-func (n *Net) nameServers() (servers []netip.Addr, search []string) {
-	var specs []leaseSpec
-	for _, s := range n.kept.leases.All() {
-		specs = append(specs, s)
-	}
-	slices.SortStableFunc(specs, func(a, b leaseSpec) int { return int(int64(a.Metric) - int64(b.Metric)) })
-	for i := range specs {
-		l := &specs[i].Lease
-		for _, a := range l.DNS {
-			if !slices.Contains(servers, a) {
-				servers = append(servers, a)
-			}
-		}
-		names := l.Search
-		if len(names) == 0 && l.Domain != "" {
-			names = []string{l.Domain}
-		}
-		for _, name := range names {
-			if !slices.Contains(search, name) {
-				search = append(search, name)
-			}
-		}
-	}
-	return servers, search
 }

@@ -7,11 +7,11 @@ import (
 )
 
 // ipv6Settings are the kernel's settings of an interface (ip-sysctl of the kernel's documentation) that a method
-// of IPv6 asks for. Router advertisements are taken on an interface that forwards too (accept_ra 2): else the
-// kernel would drop the default route that came by one.
+// of IPv6 asks for. Router advertisements are taken on an interface that forwards too (accept_ra 2), or is to as
+// soon as its prefix is used: else the kernel would drop the default route that came by one.
 func ipv6Settings(method string, forwards bool) []ipv6Setting {
 	switch method {
-	case "slaac":
+	case "slaac", "dhcp": // RFC 8415 has no routers: they come by advertisements
 		ra := "1"
 		if forwards {
 			ra = "2"
@@ -36,7 +36,7 @@ func (r *leaser) settle6() error {
 	folder := r.net.options.Root + "/proc/sys/net/ipv6/conf/" + r.Name + "/"
 	return r.net.inside(func() error {
 		forwards, _ := os.ReadFile(folder + "forwarding")
-		for _, s := range ipv6Settings(r.IPv6, strings.TrimSpace(string(forwards)) == "1") {
+		for _, s := range ipv6Settings(r.IPv6, r.PrefixDelegation || strings.TrimSpace(string(forwards)) == "1") {
 			have, err := os.ReadFile(folder + s.name)
 			if err == nil && strings.TrimSpace(string(have)) == s.value {
 				continue

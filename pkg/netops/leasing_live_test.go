@@ -81,7 +81,7 @@ func (lab *clientLab) start() {
 	if lab.net, err = New(o); err != nil {
 		lab.t.Fatal(err)
 	}
-	lab.net.leasing.timing = quick()
+	lab.net.leasing.timing, lab.net.leasing.timing6 = quick(), quick6()
 	lab.net.Start()
 }
 

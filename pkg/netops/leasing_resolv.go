@@ -15,7 +15,7 @@ import (
 )
 
 // resolvMark begins every resolv.conf that the daemon writes.
-const resolvMark = "# Written by my-os-server from DHCP leases.\n"
+const resolvMark = "# Written by my-os-server from DHCP leases and router advertisements.\n"
 
 // resolvConf is resolv.conf(5) for servers and search domains.
 func resolvConf(servers []netip.Addr, search []string) []byte {

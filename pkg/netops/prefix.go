@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/geomind/my_os_server/internal/dhcp6"
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -116,6 +117,9 @@ func (v *leaseView) prefixRow(l *netconf.Link, lease *netconf.Lease6, p *netconf
 	}
 	if p.Known {
 		row.PreferredS, row.ValidS = v.remaining(p.Starts, p.Preferred), v.remaining(p.Starts, p.Valid)
+	}
+	if state := v.own().states6[l.Name]; lease.Manager == ownManager && (state == string(dhcp6.Renewing) || state == string(dhcp6.Rebinding)) {
+		row.State = state
 	}
 	if expired(times.Expires, v.now) {
 		row.State = leaseExpired

@@ -120,6 +120,11 @@ func (n *Net) checkPort(ctx context.Context, p *registry.NetBridgeAddPortParams,
 		return false, foreign(want.resource(), want.id(), out.obstacle)
 	}
 	if !registered && !p.Force.Or(false) {
+		if holder, err := n.leaseHolder(ctx, l); err != nil {
+			return false, err
+		} else if holder != "" {
+			return false, refused("interface_has_lease", "force", "%s leases addresses for %s, which would stop to work; force takes it all the same", holder, p.Interface)
+		}
 		for _, a := range l.Addresses {
 			if !a.Prefix.Addr().IsLinkLocalUnicast() {
 				return false, refused("interface_has_addresses", "force", "%s has the address %s, which would stop to work; force takes it all the same", p.Interface, a.Prefix)
