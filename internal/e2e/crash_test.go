@@ -188,8 +188,20 @@ func (n *node) picture() string {
 	for _, r := range append(routes, six...) {
 		lines = append(lines, fmt.Sprint("route ", r["dst"], " via ", r["gateway"], " dev ", r["dev"]))
 	}
+	lines = append(lines, n.filter()...)
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
+}
+
+// filter is what the packet filter has, and which interfaces forward.
+func (n *node) filter() (lines []string) {
+	n.t.Helper()
+	for _, text := range []string{n.Run("nft", "-s", "list", "ruleset"), n.Run("sysctl", "-ar", `net\.ipv[46]\.conf\..*\.(forwarding|accept_ra)$`)} {
+		for _, line := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("\n,{}", r) }) { // sets stand as they came
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
 }
 
 // TestKilledAtEveryMomentItIsOldOrNew kills the daemon at every moment of every write, from the call to the

@@ -65,11 +65,8 @@ func (d dnatSpec) line() string {
 }
 
 func (d dnatSpec) elements() (list []element) {
-	s := shape{use: useDNAT, family: d.family(), iface: d.Interface != "", dest: d.Destination.IsValid()}
+	s := shape{use: useDNAT, family: d.family(), iface: d.Interface != "", link: d.Interface, dest: d.Destination.IsValid()}
 	var head [][]byte
-	if s.iface {
-		head = append(head, ifnameBytes(d.Interface))
-	}
 	if d.Source.IsValid() && d.Source.Bits() > 0 {
 		s.hasSource, s.bits = true, d.Source.Bits()
 		head = append(head, addressBytes(d.Source.Addr()))

@@ -104,6 +104,7 @@ func TestForwardOfADestinationASourceAndAnInterface(t *testing.T) {
 	want(t, "interface, from the machine", asks(c.NetNS, "tcp", node4, 8082), node4+" to 82")
 	want(t, "another interface", asks(c.NetNS, "tcp", gateway4, 8082), "")
 	c.inSync()
+	want(t, "nft shows it", strings.Contains(c.ruleset(), "own4_up0"), true)
 
 	rows := objects(c.call("net.nat.status", object{})["dnat"])
 	if len(rows) != 4 {

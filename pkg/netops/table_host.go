@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/rtnl"
@@ -74,9 +75,13 @@ func (f *hostFacts) elements(set string) (list []nft.NewElement) {
 		}
 		return list
 	}
+	link, four := strings.CutPrefix(set, setOwn4)
+	if !four {
+		link = strings.TrimPrefix(set, setOwn6)
+	}
 	for a, name := range f.own {
-		if a.Is4() == (set == setOwn4) {
-			list = append(list, nft.NewElement{Key: addressBytes(a), Data: ifnameBytes(name)})
+		if a.Is4() == four && name == link {
+			list = append(list, nft.NewElement{Key: addressBytes(a)})
 		}
 	}
 	return list

@@ -2,6 +2,7 @@ package netops
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -27,8 +28,8 @@ const (
 
 // The sets that hold what the host is like, and no entries.
 const (
-	setOwn4    = "own4"    // the node's addresses, each with the interface that has it
-	setOwn6    = "own6"    //
+	setOwn4    = "own4_"   // and an interface: its addresses
+	setOwn6    = "own6_"   //
 	setBridged = "bridged" // interfaces, twice
 )
 
@@ -192,15 +193,11 @@ func (s shape) dnatSteps() []nft.Step {
 	if !s.dest && !s.iface {
 		steps = append(steps, ownAddress(s.family)...)
 	}
-	l := load(steps)
 	if s.iface {
-		own := setOwn4
-		if s.family == unix.NFPROTO_IPV6 {
-			own = setOwn6
-		}
 		offset, length := addressAt(s.family, false)
-		l.put(unix.IFNAMSIZ, nft.LoadPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, length, l.next), nft.Map(own, l.next, l.next))
+		steps = append(steps, nft.LoadPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, length, reg0), nft.Find(s.ownSet().Name, reg0))
 	}
+	l := load(steps)
 	if s.hasSource {
 		l.address(s.family, true, s.bits)
 	}
@@ -212,6 +209,16 @@ func (s shape) dnatSteps() []nft.Step {
 	_, length := addressAt(s.family, false)
 	port := reg0 + nft.Register(length/4)
 	return append(l.steps, nft.Map(s.name(), reg0, reg0), nft.NAT(unix.NFT_NAT_DNAT, uint32(s.family), reg0, port, 0))
+}
+
+// ownSet is the set of the addresses of a shape's interface. (A map from addresses to interfaces would do for all
+// interfaces, but nft(8) up to 1.0.6 gives up a whole ruleset in which what a map gave is a part of a key.)
+func (s shape) ownSet() nft.NewSet {
+	name := setOwn4
+	if s.family == unix.NFPROTO_IPV6 {
+		name = setOwn6
+	}
+	return nft.NewSet{Name: name + s.link, Key: []nft.Field{s.addressField()}}
 }
 
 // ownAddress goes on where the destination is an address of the node, but for loopback ones, behind which
@@ -256,7 +263,7 @@ func (s shape) snatSteps() []nft.Step {
 // shapes' own. shapes are in order.
 func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
 	var input, forward, dnat, hairpin, snat []ruleWant
-	closed, byInterface, drop := false, false, false
+	closed, drop := false, false
 	for _, s := range shapes {
 		switch s.use {
 		case useKept:
@@ -278,7 +285,9 @@ func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
 		case useForwarded, useSources:
 			forward = append(forward, s.rules()...)
 		case useDNAT:
-			byInterface = byInterface || s.iface
+			if own := s.ownSet(); s.iface && !slices.ContainsFunc(sets, func(o nft.NewSet) bool { return o.Name == own.Name }) {
+				sets = append(sets, own)
+			}
 			dnat = append(dnat, s.rules()...)
 		case useHairpin:
 			hairpin = append(hairpin, s.rules()...)
@@ -288,10 +297,6 @@ func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
 	}
 	if closed {
 		sets = append(sets, nft.NewSet{Name: setBridged, Key: []nft.Field{nft.FieldInterface, nft.FieldInterface}})
-	}
-	if byInterface {
-		sets = append(sets, nft.NewSet{Name: setOwn4, Key: []nft.Field{nft.FieldIPv4}, Data: []nft.Field{nft.FieldInterface}},
-			nft.NewSet{Name: setOwn6, Key: []nft.Field{nft.FieldIPv6}, Data: []nft.Field{nft.FieldInterface}})
 	}
 	chains = chainsFor(input, forward, dnat, hairpin, snat)
 	for i, c := range chains {

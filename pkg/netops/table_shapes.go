@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -55,6 +56,7 @@ type shape struct {
 	use       use
 	family    uint8 // unix.NFPROTO_IPV4 or IPV6; 0: either
 	iface     bool
+	link      string // of port forwards with an interface: that
 	dest      bool
 	hasSource bool
 	bits      int // of the source, where there is one
@@ -75,6 +77,9 @@ func (s shape) name() string {
 	}
 	if s.iface {
 		name += "_if"
+	}
+	if s.link != "" {
+		name += "_" + s.link
 	}
 	if s.dest {
 		name += "_to"
@@ -103,7 +108,7 @@ func compareShapes(a, b shape) int {
 			return x[i] - y[i]
 		}
 	}
-	return 0
+	return strings.Compare(a.link, b.link)
 }
 
 func flagRank(b bool) int {
@@ -131,7 +136,7 @@ func (s shape) fields() (list []nft.Field) {
 	if s.ports == portAny && s.use == useOpen {
 		list = append(list, nft.FieldFamily)
 	}
-	if s.iface {
+	if s.iface && s.link == "" {
 		list = append(list, nft.FieldInterface)
 	}
 	if s.hasSource {
