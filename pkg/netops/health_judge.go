@@ -151,35 +151,41 @@ func judgeDNS(dns *registry.NetDnsResult) []registry.HealthCheck {
 	return []registry.HealthCheck{c}
 }
 
-// judgeLeases judges each DHCPv4 lease by its time: one that has not been renewed by the time at which any server
-// is asked is in danger, one that has ended is lost.
+// judgeLeases judges each lease of DHCPv4 and DHCPv6 by its time.
 func judgeLeases(leases *registry.NetLeaseResult, now time.Time) []registry.HealthCheck {
 	var checks []registry.HealthCheck
 	for i := range leases.Interfaces {
-		l := leases.Interfaces[i].Dhcp4
-		if l == nil {
-			continue
+		row := &leases.Interfaces[i]
+		if l := row.Dhcp4; l != nil {
+			checks = append(checks, judgeLease("leases:"+row.Interface, l.State, l.RebindAt, l.ExpiresAt, now))
 		}
-		c := registry.HealthCheck{Name: "leases:" + leases.Interfaces[i].Interface, Status: registry.CheckStatusOk,
-			Data: map[string]string{"state": l.State}}
-		expires, ends := l.ExpiresAt.Get()
-		rebind, rebinds := l.RebindAt.Get()
-		switch {
-		case l.State == "expired" || ends && !now.Before(expires):
-			c.Status, c.Message = registry.CheckStatusFailed, "the lease has expired"
-		case rebinds && !now.Before(rebind):
-			c.Status, c.Message = registry.CheckStatusDegraded, "the lease was not renewed in time"
-		case ends:
-			c.Message = fmt.Sprintf("leased for another %v", expires.Sub(now).Round(time.Second))
-		default:
-			c.Message = "the lease is " + l.State
+		if l := row.Dhcp6; l != nil {
+			checks = append(checks, judgeLease("leases6:"+row.Interface, l.State, l.RebindAt, l.ExpiresAt, now))
 		}
-		if ends {
-			c.Data["expires_at"] = expires.UTC().Format(time.RFC3339)
-		}
-		checks = append(checks, c)
 	}
 	return checks
+}
+
+// judgeLease: a lease that has not been renewed by the time at which any server is asked is in danger, one that
+// has ended is lost.
+func judgeLease(name, state string, rebindAt, expiresAt registry.Opt[time.Time], now time.Time) registry.HealthCheck {
+	c := registry.HealthCheck{Name: name, Status: registry.CheckStatusOk, Data: map[string]string{"state": state}}
+	expires, ends := expiresAt.Get()
+	rebind, rebinds := rebindAt.Get()
+	switch {
+	case state == "expired" || ends && !now.Before(expires):
+		c.Status, c.Message = registry.CheckStatusFailed, "the lease has expired"
+	case rebinds && !now.Before(rebind):
+		c.Status, c.Message = registry.CheckStatusDegraded, "the lease was not renewed in time"
+	case ends:
+		c.Message = fmt.Sprintf("leased for another %v", expires.Sub(now).Round(time.Second))
+	default:
+		c.Message = "the lease is " + state
+	}
+	if ends {
+		c.Data["expires_at"] = expires.UTC().Format(time.RFC3339)
+	}
+	return c
 }
 
 // Shares of the connection tracking table, in percent, from which on it is a trouble: new flows are dropped when it

@@ -142,6 +142,11 @@ func TestJudgeLeases(t *testing.T) {
 		{"for ever", registry.Dhcp4Lease{State: "bound"}, registry.CheckStatusOk},
 	} {
 		c := judgeLeases(&registry.NetLeaseResult{Interfaces: []registry.InterfaceLease{{Interface: "none"}, {Interface: "a", Dhcp4: &test.lease}}}, now)
+		six := registry.Dhcp6Lease{State: test.lease.State, RebindAt: test.lease.RebindAt, ExpiresAt: test.lease.ExpiresAt}
+		c6 := judgeLeases(&registry.NetLeaseResult{Interfaces: []registry.InterfaceLease{{Interface: "a", Dhcp6: &six}}}, now)
+		if len(c6) != 1 || c6[0].Status != test.want || c6[0].Name != "leases6:a" {
+			t.Errorf("%s: DHCPv6: %+v", test.name, c6)
+		}
 		if len(c) != 1 || c[0].Status != test.want || c[0].Name != "leases:a" {
 			t.Errorf("%s: %+v", test.name, c)
 		}

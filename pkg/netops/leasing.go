@@ -403,7 +403,7 @@ func (r *leaser) bind(ctx context.Context, l *dhcp.Lease) error {
 		return err
 	}
 	defer unlock()
-	w := write{method: "lease of " + r.Name, to: []spec{want}}
+	w := write{method: "net.lease of " + r.Name, to: []spec{want}}
 	old, had := r.net.kept.leases.Get(r.Name)
 	if had {
 		want = want.succeeds(old)
@@ -456,7 +456,7 @@ func (n *Net) unbind(ctx context.Context, s leaseSpec) error {
 		return err
 	}
 	defer unlock()
-	err = n.perform(ctx, write{method: "end of the lease of " + s.Interface, from: []spec{s}, changes: []state.Change{n.kept.leases.Remove(s.Interface)}})
+	err = n.perform(ctx, write{method: "net.lease of " + s.Interface + ", its end", from: []spec{s}, changes: []state.Change{n.kept.leases.Remove(s.Interface)}})
 	if err != nil {
 		return err
 	}

@@ -150,7 +150,7 @@ func (r *leaser) bind6(ctx context.Context, l *dhcp6.Lease) error {
 		return err
 	}
 	defer unlock()
-	w := write{method: "lease of " + r.Name, to: []spec{want}}
+	w := write{method: "net.lease of " + r.Name, to: []spec{want}}
 	old, had := r.net.kept.leases6.Get(r.Name)
 	if had {
 		back := old.succeeds(want)
@@ -261,19 +261,34 @@ func (n *Net) unbind6(ctx context.Context, s lease6Spec) error {
 		return err
 	}
 	defer unlock()
-	w := write{method: "end of the lease of " + s.Interface, from: []spec{s}, changes: []state.Change{n.kept.leases6.Remove(s.Interface)}}
+	w := write{method: "net.lease of " + s.Interface + ", its end", from: []spec{s}, changes: []state.Change{n.kept.leases6.Remove(s.Interface)}}
 	if err := n.perform(ctx, w); err != nil {
 		return err
 	}
 	return n.writeResolvConf()
 }
 
+// mayMend6 tells whether the lease of an interface may be brought to what is registered: it was asked for again.
+func (l *leasing) mayMend6(name string) bool {
+	r := l.configured(name)
+	if r == nil {
+		return false
+	}
+	r.mu.Lock()
+	client := r.six.client
+	r.mu.Unlock()
+	return client != nil && slices.Contains([]dhcp6.State{dhcp6.Bound, dhcp6.Renewing, dhcp6.Rebinding}, client.Status().State)
+}
+
+// giveBackTime is how long a server is told, at most, that a lease is no longer wanted.
+const giveBackTime = 3 * time.Second
+
 // giveBack tells the server that a lease is no longer wanted, since the configuration no longer has it, and takes
 // from the host what the lease gave.
 func (l *leasing) giveBack(ctx context.Context, s lease6Spec) {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	told, cancel := context.WithTimeout(ctx, giveBackTime)
 	defer cancel()
-	l.net.leaseFault(s.Interface, l.releaseLease(ctx, s))
+	l.net.leaseFault(s.Interface, l.releaseLease(told, s))
 	if s, still := l.net.kept.leases6.Get(s.Interface); still { // no server could be told
 		l.net.leaseFault(s.Interface, l.net.unbind6(ctx, s))
 	}

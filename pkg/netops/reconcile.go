@@ -295,6 +295,9 @@ func (n *Net) mayMend(f finding) bool {
 	if !k.asked {
 		return true
 	}
+	if f.kind == "leases6" {
+		return n.leasing.mayMend6(f.key)
+	}
 	r := n.leasing.ofName(f.key)
 	if f.kind != "leases" || r == nil {
 		return false
