@@ -64,7 +64,7 @@ func (o *output) print(a *client.Answer) error {
 	case formatJSONL:
 		return o.jsonl(a)
 	case formatYAML:
-		return o.yaml(a)
+		return o.yaml(a, 0)
 	case formatName:
 		return o.names(a)
 	}

@@ -121,6 +121,7 @@ Without more, the daemon of this machine is looked for where it may listen ([ope
 
 They lie in ~/.config/my-os-ctl/config.toml ($XDG_CONFIG_HOME is followed); ` + "`--context`" + `, then $MY_OS_CTL_CONTEXT, then the current one counts. With ` + "`--nodes A,B`" + ` or
 ` + "`--group NAME`" + ` the call goes to each, 32 at a time, under one deadline (` + "`--timeout`" + `, 30s where it is absent). Rows bear the node's name; as JSON each node is a line,
-` + "`{\"node\":…,\"result\":…}`" + ` or ` + "`{\"node\":…,\"error\":…}`" + `. A context with a key signs each request for the node that it names; one with a token file shows the
+` + "`{\"node\":…,\"result\":…}`" + ` or ` + "`{\"node\":…,\"error\":…}`" + `; as jsonl each row of a list is one, ` + "`{\"node\":…,\"row\":…}`" + `, as soon as it comes and among those of
+other nodes, and an error ends the rows of its node. Long results that wait for their turn lie in $TMPDIR and not in memory. A context with a key signs each request for the node that it names; one with a token file shows the
 token. Both are shown only to a server that runs as root, as oneself, or as a user of ` + "`--server-uid`" + `.
 `

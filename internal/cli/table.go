@@ -19,15 +19,22 @@ const (
 // table prints a list whose rows come one by one.
 func (o *output) table(a *client.Answer) error {
 	t := o.newTable(o.verb.row(o.verb.list))
+	err := o.rows(t, a)
+	t.end()
+	if err == nil {
+		o.warn(a.Rest())
+	}
+	return err
+}
+
+// rows puts the rows of a list into a table.
+func (o *output) rows(t *table, a *client.Answer) error {
 	for row, err := range a.Rows(o.verb.list) {
 		if err != nil {
-			t.end()
 			return err
 		}
 		t.add(row)
 	}
-	t.end()
-	o.warn(a.Rest())
 	return nil
 }
 

@@ -10,9 +10,9 @@ import (
 	"github.com/geomind/my_os_server/pkg/client"
 )
 
-// yaml prints the result as YAML, in the order of its members; the rows of a list as they come, before what
-// else the result has.
-func (o *output) yaml(a *client.Answer) error {
+// yaml prints the result as YAML at a depth, in the order of its members; the rows of a list as they come, before
+// what else the result has.
+func (o *output) yaml(a *client.Answer, depth int) error {
 	if o.verb.list == "" {
 		raw, err := a.Bytes()
 		if err != nil {
@@ -20,15 +20,16 @@ func (o *output) yaml(a *client.Answer) error {
 		}
 		return o.write(appendYAML(nil, raw, 0))
 	}
-	o.w.WriteString(o.verb.list + ":")
+	indent := strings.Repeat("  ", depth)
+	o.w.WriteString(indent + o.verb.list + ":")
 	rows := 0
 	var b []byte
 	for row, err := range a.Rows(o.verb.list) {
 		if err != nil {
 			return err
 		}
-		b = append(b[:0], "\n-"...)
-		if err := o.write(appendBelow(b, row, 0, true)); err != nil {
+		b = append(b[:0], "\n"+indent+"-"...)
+		if err := o.write(appendBelow(b, row, depth, true)); err != nil {
 			return err
 		}
 		rows++
@@ -38,9 +39,23 @@ func (o *output) yaml(a *client.Answer) error {
 	}
 	o.w.WriteByte('\n')
 	if rest := a.Rest(); len(rest) > 2 {
-		return o.write(appendYAML(nil, rest, 0))
+		return o.write(appendYAML(nil, rest, depth))
 	}
 	return nil
+}
+
+// nodeYAML prints what one of several nodes has answered, a document of its own.
+func (o *output) nodeYAML(a *client.Answer) error {
+	o.w.WriteString("---\nnode: " + string(appendText(nil, o.node)) + "\nresult:")
+	if o.verb.list != "" {
+		o.w.WriteByte('\n')
+		return o.yaml(a, 1)
+	}
+	raw, err := a.Bytes()
+	if err != nil {
+		return err
+	}
+	return o.write(append(appendBelow(nil, raw, 0, false), '\n'))
 }
 
 func (o *output) write(b []byte) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 
 	"github.com/geomind/my_os_server/internal/jsonwire"
 )
@@ -48,6 +49,12 @@ func (a *Answer) open() error {
 			return parseError(value)
 		}
 	}
+}
+
+// Kept is an answer whose result has been kept, as WriteTo wrote it, to be read again in any way.
+func Kept(method string, result io.Reader) *Answer {
+	envelope := io.MultiReader(result, strings.NewReader("}"))
+	return &Answer{ctx: context.Background(), method: method, body: io.NopCloser(envelope), in: reader{src: envelope}}
 }
 
 // finish reads what the envelope has behind the result, and ends the answer.
