@@ -11,7 +11,7 @@ import (
 
 // What a test sets in the environment of the process that it wants dead.
 const (
-	killAt = "MY_OS_SERVER_FAULT_AT"  // number of the moment, counted from 1, at which it dies
+	killAt = "MY_OS_SERVER_FAULT_AT"  // the moment at which it dies: its number, counted from 1, or its name
 	armBy  = "MY_OS_SERVER_FAULT_ARM" // file that must be there for a moment to count; absent: all count
 	trace  = "MY_OS_SERVER_FAULT_LOG" // file that each moment is appended to, a line each
 )
@@ -33,7 +33,7 @@ func Point(name string) {
 	if log != nil {
 		_, _ = log.WriteString(name + "\n")
 	}
-	if n == last {
+	if n == last || name == os.Getenv(killAt) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // the signal is on its way
 	}

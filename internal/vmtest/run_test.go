@@ -63,7 +63,7 @@ func buildGuests(t *testing.T, root, folder string, cases []*packageCases) (comm
 	t.Helper()
 	for i, p := range cases {
 		binary := filepath.Join(folder, fmt.Sprintf("%d.test", i))
-		build := exec.Command("go", "test", "-c", "-trimpath", "-tags", "vmtest", "-o", binary, "./"+p.path)
+		build := exec.Command("go", "test", "-c", "-trimpath", "-tags", "vmtest,faultpoints", "-o", binary, "./"+p.path)
 		build.Dir = root
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {

@@ -5,7 +5,9 @@ package volops
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -291,29 +293,44 @@ func TestArrayGuard(t *testing.T) {
 	testhost.Tool(t, "dmsetup", "dmsetup")
 	t.Cleanup(func() { testhost.TryCommand(t, "mdadm", "--stop", "--scan") })
 	v := writingVol(t)
-	spare, member, mapped := loop(t, 32<<20), loop(t, 32<<20), loop(t, 32<<20)
+	spare, member := loop(t, 32<<20), loop(t, 32<<20)
+	const small = 4 << 20 // to add it up takes its time there
+	mapped := loop(t, small)
 	a := arrayOf(t, obtain(t, v, "vol.create_md_array", "name", "held", "devices", []string{member.Path, loop(t, 32<<20).Path}))
 	mapOver(t, "mapping", mapped.Path)
-	mounted, swap, at := loop(t, 32<<20), loop(t, 32<<20), t.TempDir()
+	mounted, swap, at := loop(t, small), loop(t, small), t.TempDir()
 	testhost.Command(t, "mkfs.ext4", "-q", mounted.Path)
 	testhost.Command(t, "mount", "-o", "ro", mounted.Path, at)
 	t.Cleanup(func() { unix.Unmount(at, unix.MNT_DETACH) })
 	testhost.Swap(t, swap.Path)
+	raw, looped, lazy := loop(t, small), loop(t, small), loop(t, small)
+	testhost.Stand(t, "sh", "-ec", `exec 3<>"$0"; echo ready; read -r _`, raw.Path)
+	above := testhost.NewLoop(t, testhost.LoopOptions{Device: looped.Path})
+	holdLazily(t, lazy.Path)
+	cached := loop(t, small)
+	cacheOver(t, cached.Path)
 	uses := []testhost.Use{
+		{Name: "raw open", Kind: "process", Holder: "sh", Disk: raw, Node: raw.Path, Quiet: true},
+		{Name: "backing a loop", Kind: "loop", Holder: filepath.Base(above.Path), Disk: looped, Node: looped.Path, Quiet: true},
+		{Name: "lazily unmounted", Kind: "filesystem", Holder: "ext4", Disk: lazy, Node: lazy.Path, Quiet: true},
+		{Name: "bcache", Kind: "kernel", Holder: holderOf(t, cached.Path), Disk: cached, Node: cached.Path, Quiet: true},
 		{Name: "mounted", Kind: "mount", Holder: at, Disk: mounted, Node: mounted.Path, Quiet: true},
 		{Name: "swap", Kind: "swap", Holder: swap.Path, Disk: swap, Node: swap.Path},
 		{Name: "member", Kind: "array", Holder: a.Name, Disk: member, Node: member.Path},
 		{Name: "mapped", Kind: "device_mapper", Holder: holderOf(t, mapped.Path), Disk: mapped, Node: mapped.Path, Quiet: true},
 	}
 	for _, use := range uses {
-		sum := testhost.Sum(t, use.Disk.Path)
+		sum := ""
+		if use.Name != "member" { // the array writes to its member
+			sum = testhost.Sum(t, use.Disk.Path)
+		}
 		for _, force := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/%v", use.Name, force), func(t *testing.T) {
 				refusedInUse(t, v, use, use.Node, "vol.create_md_array", []any{"name", "other", "devices", []string{spare.Path, use.Node}, "force", force})
 				refusedInUse(t, v, use, use.Node, "vol.create_filesystem", deviceWrites["vol.create_filesystem"](use.Node, "", force))
 			})
 		}
-		if use.Name != "member" && testhost.Sum(t, use.Disk.Path) != sum { // the array writes to its member
+		if sum != "" && testhost.Sum(t, use.Disk.Path) != sum {
 			t.Errorf("%s: %s was changed", use.Name, use.Disk.Path)
 		}
 	}
@@ -334,6 +351,57 @@ func mapOver(t *testing.T, name, device string) {
 	t.Helper()
 	testhost.Command(t, "dmsetup", "create", name, "--noudevsync", "--table", fmt.Sprintf("0 2048 linear %s 0", device))
 	t.Cleanup(func() { testhost.TryCommand(t, "dmsetup", "remove", "--noudevsync", name) })
+}
+
+// holdLazily mounts a device and unmounts it while a file of it is open.
+func holdLazily(t *testing.T, device string) {
+	t.Helper()
+	dir := t.TempDir()
+	testhost.Command(t, "mkfs.ext4", "-q", device)
+	must(t, unix.Mount(device, dir, "ext4", unix.MS_RDONLY, ""))
+	f, err := os.Open(dir)
+	must(t, err)
+	t.Cleanup(func() { f.Close() })
+	must(t, unix.Unmount(dir, unix.MNT_DETACH))
+}
+
+// cacheOver has bcache take a device that backs a cache, without the cache: a superblock of version 1 says so
+// (drivers/md/bcache/bcache_ondisk.h).
+func cacheOver(t *testing.T, device string) {
+	t.Helper()
+	testhost.Command(t, "modprobe", "bcache")
+	b := make([]byte, 208)
+	le := binary.LittleEndian
+	le.PutUint64(b[8:], 8)  // sector of the superblock
+	le.PutUint64(b[16:], 1) // version: backing device
+	copy(b[24:], "\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81")
+	copy(b[40:], "backing device 1")
+	le.PutUint16(b[192:], 8) // sectors of a block
+	le.PutUint64(b, crc64(b[8:]))
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	must(t, err)
+	_, err = f.WriteAt(b, 4096)
+	must(t, errors.Join(err, f.Sync(), f.Close()))
+	write(t, "/sys/fs/bcache/register", device)
+	t.Cleanup(func() { write(t, filepath.Join("/sys/block", holderOf(t, device), "bcache/stop"), "1") })
+	comesTrue(t, "bcache", func() bool {
+		entries, err := os.ReadDir(filepath.Join("/sys/block", filepath.Base(device), "holders"))
+		return err == nil && len(entries) == 1
+	})
+}
+
+// crc64 is the kernel's crc64_be (polynomial of ECMA-182) as bcache uses it: from all ones, inverted.
+func crc64(b []byte) uint64 {
+	crc := ^uint64(0)
+	for _, c := range b {
+		crc ^= uint64(c) << 56
+		for range 8 {
+			top := crc >> 63
+			crc <<= 1
+			crc ^= top * 0x42f0e1eba9ea3693
+		}
+	}
+	return ^crc
 }
 
 // holderOf is the device that stands on a device.
