@@ -16,7 +16,7 @@ import (
 func (n *Net) Health(ctx context.Context, _ *registry.NetHealthParams) (*registry.NetHealthResult, error) {
 	var checks []registry.HealthCheck
 	for _, check := range []func(context.Context) []registry.HealthCheck{
-		n.checkLinks, n.checkWays, n.checkDNS, n.checkLeases, n.checkConntrack, n.checkDrift, n.checkReconcile, n.checkInputPolicy, n.checkState,
+		n.checkLinks, n.checkWays, n.checkDNS, n.checkLeases, n.checkConntrack, n.checkDrift, n.checkReconcile, n.checkOVS, n.checkInputPolicy, n.checkState,
 	} {
 		checks = append(checks, check(ctx)...)
 	}

@@ -31,13 +31,15 @@ func (b bridgeSpec) planOVS(h *held) (p plan) {
 	case row == nil && h.ovs.ports[b.Name] != nil:
 		p.obstacle = "a port of Open vSwitch is called " + b.Name
 		return p
-	case row == nil && l != nil:
+	case row == nil && l != nil && l.Alias != markBridge: // else ovs-vswitchd left it as it ended, and takes it again
 		p.obstacle = foreignLink(l)
 		return p
 	case row == nil:
 		p.missing = true
 		p.steps = append(p.steps, addOVSBridge{b.Name, b.MAC, b.MTU, b.STP, string(b.DatapathType)})
-		l = &heldLink{Name: b.Name}
+		if l == nil {
+			l = &heldLink{Name: b.Name}
+		}
 	case row.Mark != markOVSBridge:
 		p.obstacle = foreignOVS("bridge", b.Name)
 		return p
@@ -145,7 +147,7 @@ func (w *ovsPort) differences(p *plan, row *heldOVSPort) {
 	note("trunks", idsText(trunks), idsText(row.Trunks))
 	note("isolated", strconv.FormatBool(w.Isolated), strconv.FormatBool(row.Protected))
 	if row.Fault != "" {
-		p.differ("error", "", row.Fault, nil)
+		p.differ("error", "", row.Fault, retryOVSPort{w.Name})
 	}
 }
 

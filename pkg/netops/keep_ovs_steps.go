@@ -265,6 +265,14 @@ func (s setOVSPort) take(ctx context.Context, t *taker) error {
 	}})
 }
 
+// retryOVSPort has ovs-vswitchd try a port again whose interface was not there.
+type retryOVSPort struct{ Name string }
+
+func (s retryOVSPort) String() string { return "have ovs-vswitchd try port " + s.Name + " again" }
+func (s retryOVSPort) take(ctx context.Context, t *taker) error {
+	return t.ovsChange(ctx, ovsChange{what: s.String(), interfaces: []string{s.Name}})
+}
+
 type deleteOVSPort struct {
 	Bridge, Name string
 	UUID         ovsdb.UUID

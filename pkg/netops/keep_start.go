@@ -71,6 +71,7 @@ func (n *Net) resume(ctx context.Context, w *state.Write, out *Restored) error {
 		return nil // of another part of the daemon
 	}
 	if !n.state.SameBoot("net") {
+		n.removeOVS(ctx, withoutSuccessor(from, to), out)
 		out.Finished = append(out.Finished, in.Method)
 		return w.Done()
 	}
@@ -107,7 +108,7 @@ func (n *Net) specsOf(changes []state.Change) (from, to []spec, ours bool) {
 
 // restoreAll makes what is registered, kind after kind.
 func (n *Net) restoreAll(ctx context.Context, out *Restored) error {
-	if err := n.forgetPassing(); err != nil {
+	if err := n.forgetPassing(ctx, out); err != nil {
 		return err
 	}
 	for i := range n.kept.kinds {
@@ -160,18 +161,20 @@ func (n *Net) mend(ctx context.Context, f finding) error {
 }
 
 // forgetPassing drops what was to last for a boot alone.
-func (n *Net) forgetPassing() error {
+func (n *Net) forgetPassing(ctx context.Context, out *Restored) error {
 	var changes []state.Change
+	var gone []spec
 	for _, k := range n.kept.kinds {
 		for key, s := range k.all() {
 			if !s.lasts() {
-				changes = append(changes, state.Change{Registry: k.name, Key: key})
+				changes, gone = append(changes, state.Change{Registry: k.name, Key: key}), append(gone, s)
 			}
 		}
 	}
 	if len(changes) == 0 {
 		return nil
 	}
+	n.removeOVS(ctx, gone, out)
 	return n.state.Set(changes...)
 }
 

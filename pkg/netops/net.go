@@ -81,6 +81,7 @@ type Net struct {
 	conntracks *ct.Pool
 	filters    *nft.Pool
 	database   *ovsdb.Client // of Open vSwitch
+	ovsHung    atomic.Int64  // when that did not answer, in ns since 1970; 0: it does
 	files      *hang.Group[hostFiles]
 	state      *state.Store
 	kept       *kept
@@ -90,6 +91,7 @@ type Net struct {
 	policing   *policing
 	stopRounds context.CancelFunc // nil before Start
 	causes     causes             // why objects could not be made
+	losses     losses             // of Open vSwitch's datapaths
 	unbuilt    []registry.UnavailableMethod
 	bootID     string // "" where the host does not tell
 }

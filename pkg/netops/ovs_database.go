@@ -16,18 +16,31 @@ import (
 // ovsDatabase is the database of Open vSwitch's configuration (ovs-vswitchd.conf.db(5)).
 const ovsDatabase = "Open_vSwitch"
 
-// ovsPatience is how long the database server may take to answer.
-const ovsPatience = 10 * time.Second
+// How long the database server may take to answer: less just after it has not, so that who asks for several things,
+// as net.verify does, does not wait for each.
+const (
+	ovsPatience  = 5 * time.Second
+	hungPatience = 250 * time.Millisecond
+	hungTime     = 2 * time.Second
+)
 
 // askOVS has the database server carry out operations. It waits no longer than for most of what is left to the
 // call, so that the caller is told what is wrong and not that time is over.
 func (n *Net) askOVS(ctx context.Context, ops ...ovsdb.Operation) ([]ovsdb.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, mostOf(ctx, ovsPatience))
+	patience := ovsPatience
+	if last := n.ovsHung.Load(); last != 0 && time.Since(time.Unix(0, last)) < hungTime {
+		patience = hungPatience
+	}
+	bound, cancel := context.WithTimeout(ctx, mostOf(ctx, patience))
 	defer cancel()
-	results, err := n.database.Transact(ctx, ovsDatabase, ops...)
+	results, err := n.database.Transact(bound, ovsDatabase, ops...)
 	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) && patience == ovsPatience {
+			n.ovsHung.Store(time.Now().UnixNano())
+		}
 		return nil, n.ovsError(err)
 	}
+	n.ovsHung.Store(0)
 	return results, nil
 }
 

@@ -227,6 +227,114 @@ func TestOVSDriftIsToldAndMended(t *testing.T) {
 		}
 		m.inSync()
 	}
+	m.o.Vsctl("add-br", "stray", "--", "set", "Bridge", "stray", "datapath_type=netdev", "external_ids:my_os_server=bridge")
+	m.o.Vsctl("add-port", "br0", "p1", "--", "set", "Port", "p1", "external_ids:my_os_server=port")
+	var found []string
+	for _, d := range objects(m.call("net.verify", object{})["drift"]) {
+		found = append(found, fmt.Sprint(d["resource"], " ", d["id"], " ", d["kind"]))
+	}
+	want(t, "strays", found, []string{"bridge stray unexpected", "bridge_port p1 unexpected"})
+}
+
+// ovsHealth is the check ovs of net.health; nil: there is none.
+func (m *ovsMaker) ovsHealth() object {
+	m.t.Helper()
+	for _, c := range objects(m.call("net.health", object{})["checks"]) {
+		if c["name"] == "ovs" {
+			return c
+		}
+	}
+	return nil
+}
+
+// TestOVSRestoresAfterABoot: the rows are there, and what is not, taps and addresses, is made again; an Open vSwitch
+// that comes later is waited for, what was to end with the boot has ended, and net.health knows.
+func TestOVSRestoresAfterABoot(t *testing.T) {
+	m := newOVSMaker(t)
+	m.IP("link add p0 type veth peer name p1")
+	m.call("net.bridge.add", object{"name": "br0", "addresses": []string{"10.1.0.1/24"}, "mtu": 1400})
+	m.call("net.bridge.add", object{"name": "br1"})
+	m.call("net.bridge.connect", object{"a": "br0", "b": "br1", "name": "c"})
+	m.call("net.vm.create_tap", object{"vm_id": "v", "name": "t0", "bridge": "br0", "pvid": 5})
+	m.call("net.bridge.add_port", object{"bridge": "br0", "interface": "p0", "vlans": []string{"8"}})
+	lasting := m.configuration()
+	m.call("net.bridge.add", object{"name": "once", "persistent": false})
+	m.call("net.bridge.connect", object{"a": "br0", "b": "once", "name": "o", "persistent": false})
+	want(t, "health", m.ovsHealth()["status"], "ok")
+
+	boot := func(name string, between func()) *Restored {
+		t.Helper()
+		m.stop()
+		m.o.Stop(testhost.OVSSwitch)
+		m.o.Stop(testhost.OVSDatabase)
+		for _, name := range []string{"t0", "br0", "br1", "once"} {
+			_, _ = m.TryIP("link del " + name) // as a boot does
+		}
+		if between != nil {
+			between()
+		}
+		m.start(name)
+		out, err := m.net.Restore(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	up := func() {
+		m.o.Start(testhost.OVSDatabase)
+		m.o.Start(testhost.OVSSwitch)
+	}
+	// ovs-vswitchd may be on its way: what waits for it is tried at each event.
+	settle := func(out *Restored) {
+		t.Helper()
+		for begun := time.Now(); len(out.open) > 0 && time.Since(begun) < time.Minute; time.Sleep(5 * time.Millisecond) {
+			m.net.tryOpen(t.Context(), out.open)
+		}
+		if len(out.Failed)+len(out.open) != 0 {
+			t.Errorf("restored: %+v", out)
+		}
+	}
+	settle(boot("boot-2", up))
+	m.inSync()
+	want(t, "address", strings.Contains(m.IP("addr show br0"), "10.1.0.1/24"), true)
+	want(t, "rows", rowNames(m.configuration()), rowNames(lasting))
+
+	out := boot("boot-3", nil)
+	if len(out.Waiting) != 5 {
+		t.Errorf("without Open vSwitch: %+v", out)
+	}
+	drift := objects(m.call("net.verify", object{})["drift"])
+	if len(drift) != 5 || drift[0]["waits_for"] == nil {
+		t.Errorf("without Open vSwitch: %v", drift)
+	}
+	want(t, "health without", m.ovsHealth()["status"], "failed")
+	up()
+	settle(out)
+	m.inSync()
+	want(t, "health again", m.ovsHealth()["status"], "ok")
+
+	// The database is lost with the boot.
+	out = boot("boot-4", func() {
+		m.o.Run("rm", m.o.RunDir+"/conf.db")
+		m.o.Run("ovsdb-tool", "create", m.o.RunDir+"/conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
+		m.o.Start(testhost.OVSDatabase)
+		m.o.Vsctl("--no-wait", "init")
+		m.o.Start(testhost.OVSSwitch)
+	})
+	settle(out)
+	m.inSync()
+	want(t, "rows made anew", rowNames(m.configuration()), rowNames(lasting))
+}
+
+// rowNames are the names in what ovs-vsctl lists.
+func rowNames(configuration string) (names []string) {
+	for line := range strings.Lines(configuration) {
+		if field, name, _ := strings.Cut(line, ":"); strings.TrimSpace(field) == "name" {
+			names = append(names, strings.TrimSpace(name))
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // TestOVSSwitchThatHangs: a write says within its deadline that ovs-vswitchd has not done it, and leaves nothing.

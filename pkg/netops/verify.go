@@ -101,7 +101,7 @@ func (n *Net) strays(ctx context.Context) ([]stray, error) {
 		return nil, err
 	}
 	elements, err := n.strayElements(ctx)
-	return append(append(links, routes...), elements...), err
+	return slices.Concat(links, routes, elements, n.strayRows(ctx)), err
 }
 
 // markedAs is the resource whose objects bear a mark.
