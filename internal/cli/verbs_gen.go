@@ -281,7 +281,7 @@ var verbs = []verb{
 	{
 		method: "net.flows", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the OpenFlow flows of Open vSwitch bridges.",
-		description: "What `ovs-ofctl dump-flows` gives, over the newest OpenFlow that a bridge speaks, as fields and as text; ports are numbers. Needs the program ovs-ofctl (tool_missing without it). Absent `bridge`: of all bridges. Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable. A name that does not exist is not_found.",
+		description: "What `ovs-ofctl dump-flows` gives, over the newest OpenFlow that a bridge speaks, as fields and as text; ports are numbers. Table 254 is Open vSwitch's own, and comes only where it is asked for. Needs the program ovs-ofctl (tool_missing without it). Absent `bridge`: of all bridges. Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable. A name that does not exist is not_found.",
 		lists:       []listed{{"flows", "OvsFlow"}},
 		list:        "flows", stream: true,
 		params: []param{

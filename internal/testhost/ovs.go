@@ -73,6 +73,7 @@ func NewOVS(t testing.TB, ns *NetNS) *OVS {
 	o.Start(OVSDatabase)
 	o.Vsctl("--no-wait", "init")
 	o.Start(OVSSwitch)
+	o.Vsctl("init") // waits until the switch has its configuration: before, it lacks most commands
 	return o
 }
 
@@ -89,7 +90,7 @@ func (o *OVS) environment() []string {
 
 // arguments are what a daemon is started with.
 func (o *OVS) arguments(daemon string) []string {
-	args := []string{"--pidfile", "--no-chdir", "-vsyslog:off", "-vconsole:info"}
+	args := []string{"--pidfile", "--no-chdir", "-vsyslog:off", "-vconsole:info", "-vdpif:console:err"}
 	if daemon == OVSDatabase {
 		return append(args, o.file("conf.db"), "--remote=punix:"+o.file("db.sock"))
 	}

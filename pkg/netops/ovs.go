@@ -1,12 +1,12 @@
 package netops
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/geomind/my_os_server/internal/hostexec"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -53,8 +53,11 @@ var ovsMethods = []string{"net.ovs", "net.flows", "net.datapath", "net.ovs.connt
 // unavailableOVS is what net.status says of them.
 func (n *Net) unavailableOVS() []registry.UnavailableMethod {
 	var why *registry.UnsupportedError
-	if !errors.As(n.runsOVS(), &why) {
-		return nil // it runs, or nobody can tell
+	switch err := n.runsOVS(); {
+	case err == nil:
+		return unavailableFlows()
+	case !errors.As(err, &why):
+		return nil // nobody can tell
 	}
 	list := make([]registry.UnavailableMethod, 0, len(ovsMethods))
 	for _, method := range ovsMethods {
@@ -66,38 +69,12 @@ func (n *Net) unavailableOVS() []registry.UnavailableMethod {
 	return list
 }
 
-// notSpokenTo is the answer of what is not built yet.
-func (n *Net) notSpokenTo() error {
-	if err := n.runsOVS(); err != nil {
-		return err
+// unavailableFlows is what net.status says of net.flows where an Open vSwitch runs.
+func unavailableFlows() []registry.UnavailableMethod {
+	if hostexec.OvsOfctl.Installed() == nil {
+		return nil
 	}
-	return &registry.UnsupportedError{
-		UnsupportedData: registry.UnsupportedData{Reason: registry.UnsupportedReasonNotBuiltYet},
-		Message:         "Open vSwitch runs here, and this version does not speak to it yet",
-	}
-}
-
-// Flows handles net.flows.
-func (n *Net) Flows(context.Context, *registry.NetFlowsParams, *registry.Stream[registry.OvsFlow]) (*registry.NetFlowsEnd, error) {
-	return nil, n.notSpokenTo()
-}
-
-// Datapath handles net.datapath.
-func (n *Net) Datapath(context.Context, *registry.NetDatapathParams, *registry.Stream[registry.DatapathItem]) (*registry.NetDatapathEnd, error) {
-	return nil, n.notSpokenTo()
-}
-
-// OVSConntrack handles net.ovs.conntrack.
-func (n *Net) OVSConntrack(context.Context, *registry.NetOVSConntrackParams, *registry.Stream[registry.OvsConntrackEntry]) (*registry.NetOVSConntrackEnd, error) {
-	return nil, n.notSpokenTo()
-}
-
-// OVSConntrackStats handles net.ovs.conntrack.stats.
-func (n *Net) OVSConntrackStats(context.Context, *registry.NetOVSConntrackStatsParams) (*registry.NetOvsConntrackStatsResult, error) {
-	return nil, n.notSpokenTo()
-}
-
-// OVSConntrackFlush handles net.ovs.conntrack.flush.
-func (n *Net) OVSConntrackFlush(context.Context, *registry.NetOVSConntrackFlushParams) (*registry.NetOvsConntrackFlushResult, error) {
-	return nil, n.notSpokenTo()
+	return []registry.UnavailableMethod{{
+		Method: "net.flows", Kind: registry.UnavailableKindToolMissing, Missing: registry.Some(hostexec.OvsOfctl.Name()),
+	}}
 }

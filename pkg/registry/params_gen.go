@@ -244,9 +244,10 @@ type NetOVSParams struct {
 }
 
 // NetFlowsParams holds the params of net.flows. What `ovs-ofctl dump-flows` gives, over the newest OpenFlow
-// that a bridge speaks, as fields and as text; ports are numbers. Needs the program ovs-ofctl (tool_missing
-// without it). Absent `bridge`: of all bridges. Where no Open vSwitch runs: unsupported, reason no_ovs; where
-// it runs and does not answer: upstream_unavailable. A name that does not exist is not_found.
+// that a bridge speaks, as fields and as text; ports are numbers. Table 254 is Open vSwitch's own, and comes
+// only where it is asked for. Needs the program ovs-ofctl (tool_missing without it). Absent `bridge`: of all
+// bridges. Where no Open vSwitch runs: unsupported, reason no_ovs; where it runs and does not answer:
+// upstream_unavailable. A name that does not exist is not_found.
 type NetFlowsParams struct {
 	// Only this bridge.
 	Bridge Opt[string] `json:"bridge,omitzero"`

@@ -4665,7 +4665,8 @@ type OvsConntrackStats struct {
 	Count int64 `json:"count"`
 	// Most connections; absent: the datapath does not say.
 	Max Opt[int64] `json:"max,omitzero"`
-	// Protocol in lower case -> connections.
+	// Protocol in lower case -> connections; other has those that Open vSwitch counts under none, as it does
+	// ICMPv6.
 	Protocols map[string]int64 `json:"protocols,omitzero"`
 	// TCP state in lower case -> connections.
 	TcpStates map[string]int64 `json:"tcp_states,omitzero"`

@@ -1,0 +1,163 @@
+package netops
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/geomind/my_os_server/internal/hostexec"
+	"github.com/geomind/my_os_server/internal/ovstext"
+	"github.com/geomind/my_os_server/internal/unixctl"
+	"github.com/geomind/my_os_server/pkg/registry"
+)
+
+// openFlowVersions are those that may be spoken: the newest that a bridge speaks is taken. What older ones lack is
+// absent: the importance before 1.4, the ages in 1.1 to 1.4.
+const openFlowVersions = "OpenFlow10,OpenFlow11,OpenFlow12,OpenFlow13,OpenFlow14,OpenFlow15"
+
+// openFlowTables is how many tables there can be. The number after the last stands for all of them (OFPTT_ALL), and
+// is the number of none.
+const openFlowTables = 255
+
+// Flows handles net.flows. ovs-ofctl is asked because it reads every field and every action of every extension; its
+// text is taken as it comes.
+func (n *Net) Flows(ctx context.Context, p *registry.NetFlowsParams, rows *registry.Stream[registry.OvsFlow]) (*registry.NetFlowsEnd, error) {
+	d, ctx, cancel, err := n.vswitchd(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	bridges, err := n.linesOf(ctx, d, "ofproto/list")
+	if err != nil {
+		return nil, err
+	}
+	if name, ok := p.Bridge.Get(); ok {
+		if !slices.Contains(bridges, name) {
+			return nil, noBridge(name)
+		}
+		bridges = []string{name}
+	}
+	if p.Table.Or(0) >= openFlowTables {
+		return &registry.NetFlowsEnd{}, nil
+	}
+	out := limitedTo(rows, p.Limit)
+	for _, bridge := range bridges {
+		err := n.bridgeFlows(ctx, d, bridge, p.Table, out)
+		if errors.Is(err, errEnough) {
+			return &registry.NetFlowsEnd{}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return &registry.NetFlowsEnd{}, nil
+}
+
+// bridgeFlows sends the flows of one bridge.
+func (n *Net) bridgeFlows(ctx context.Context, d *unixctl.Daemon, bridge string, table registry.Opt[int64], out limited[registry.OvsFlow]) error {
+	args := []string{"-O", openFlowVersions, "dump-flows", "unix:" + n.ovsRunFile(bridge+".mgmt")}
+	if number, ok := table.Get(); ok {
+		args = append(args, "table="+strconv.FormatInt(number, 10))
+	}
+	err := hostexec.Stream(ctx, hostexec.OvsOfctl, func(r io.Reader) error { return sendFlows(r, bridge, out) }, args...)
+	var exit *hostexec.Exit
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return n.switchError(&unixctl.Unavailable{Program: d.Program, PID: d.PID, Socket: n.ovsRunFile(bridge + ".mgmt"), Err: context.DeadlineExceeded})
+	case errors.As(err, &exit) && strings.Contains(exit.Stderr, "onnect"): // Connection refused, failed to connect
+		return n.switchError(&unixctl.Unavailable{Program: d.Program, PID: d.PID, Socket: n.ovsRunFile(bridge + ".mgmt"), Err: errors.New(exit.Stderr)})
+	}
+	return toolError(err)
+}
+
+// flowLine is the longest line that a flow may have: a message of OpenFlow has 64 KiB, and a byte of it at most some
+// tens of characters.
+const flowLine = 4 << 20
+
+// sendFlows sends what ovs-ofctl prints.
+func sendFlows(r io.Reader, bridge string, out limited[registry.OvsFlow]) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 64<<10), flowLine)
+	row := flowRow{}
+	for lines.Scan() {
+		line := lines.Text()
+		if ovstext.ReplyHeader(line) || line == "" {
+			continue
+		}
+		if err := row.read(line, bridge); err != nil {
+			return err
+		}
+		if err := out.send(&row.row); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+// flowRow makes rows of net.flows out of lines, in memory that each next row uses again.
+type flowRow struct {
+	row  registry.OvsFlow
+	flow ovstext.Flow
+}
+
+// read takes a line. The row holds until the next one.
+func (b *flowRow) read(line, bridge string) error {
+	if text, ok := ovstext.DecodeError(line); ok {
+		return garbled("ovs-ofctl cannot read a flow of "+bridge, text)
+	}
+	f := &b.flow
+	if err := f.Read(line); err != nil {
+		return garbled("ovs-ofctl prints what is no flow", err.Error())
+	}
+	b.row = registry.OvsFlow{
+		Bridge: bridge, Table: int64(f.Table), Priority: int64(f.Priority), Cookie: f.Cookie, DurationS: f.Duration,
+		Packets: counter(f.Packets), Bytes: counter(f.Bytes),
+		IdleTimeoutS: number(true, f.IdleTimeout), HardTimeoutS: number(true, f.HardTimeout),
+		IdleAgeS: when(f.IdleAge >= 0, float64(f.IdleAge)), HardAgeS: when(f.HardAge >= 0, float64(f.HardAge)),
+		Importance: nonZero(f.Importance), Flags: flowFlags(f.Flags),
+		Match: appendFields(b.row.Match[:0], f.Match), MatchText: registry.NonZero(f.MatchText),
+		Actions: appendActions(b.row.Actions[:0], f.Actions), ActionsText: registry.NonZero(f.ActionsText),
+	}
+	return nil
+}
+
+// flowFlags are the flags, absent where there is none.
+func flowFlags(flags []string) []string {
+	if len(flags) == 0 {
+		return nil
+	}
+	return flags
+}
+
+// garbled is the answer where Open vSwitch says what is not understood here.
+func garbled(what, text string) error {
+	return &registry.OSError{
+		OsErrorData: registry.OsErrorData{Op: "read flows", Errno: "EPROTO", Text: registry.NonZero(text)},
+		Message:     fmt.Sprintf("%s: %s", what, text),
+	}
+}
+
+func appendFields(list []registry.OvsField, fields []ovstext.Field) []registry.OvsField {
+	if list == nil {
+		list = []registry.OvsField{}
+	}
+	for _, f := range fields {
+		list = append(list, registry.OvsField{Name: f.Name, Value: registry.NonZero(f.Value), Mask: registry.NonZero(f.Mask)})
+	}
+	return list
+}
+
+func appendActions(list []registry.OvsAction, actions []ovstext.Action) []registry.OvsAction {
+	if list == nil {
+		list = []registry.OvsAction{}
+	}
+	for _, a := range actions {
+		list = append(list, registry.OvsAction{Name: a.Name, Arguments: registry.NonZero(a.Arguments)})
+	}
+	return list
+}
