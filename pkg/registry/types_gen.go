@@ -1226,7 +1226,8 @@ type Dhcp6Address struct {
 
 // Dhcp6Lease: A DHCPv6 lease, RFC 8415, but for delegated prefixes.
 type Dhcp6Lease struct {
-	// soliciting, requesting, bound, renewing, rebinding, confirming, information, expired, stopped.
+	// soliciting, requesting, bound, renewing, rebinding, confirming, information, declining (an address is in
+	// use by another host), releasing, expired, stopped.
 	State string `json:"state"`
 	// IA_NA addresses; empty where only information was asked for.
 	Addresses []Dhcp6Address `json:"addresses"`
@@ -1456,7 +1457,7 @@ type DnsServer struct {
 // Drift: One object of this daemon's on which register and kernel do not agree.
 type Drift struct {
 	// bridge, bridge_port, tap, route, address, firewall_table, firewall_rule, dnat, snat, forwarding, lease,
-	// connection, input_policy.
+	// lease6, connection, input_policy.
 	Resource string `json:"resource"`
 	// Its name, key or id.
 	ID string `json:"id"`
