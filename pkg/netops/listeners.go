@@ -2,6 +2,7 @@ package netops
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -12,12 +13,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/sockdiag"
 )
 
 // listener is a socket of the node that takes what comes for a port.
 type listener struct {
 	address netip.Addr
 	port    int
+	only6   bool // an unspecified address of IPv6 takes nothing of IPv4
 }
 
 // States of a socket in /proc/net (net/tcp_states.h).
@@ -26,8 +32,46 @@ const (
 	socketUnbound = "07" // of UDP: bound, and connected to nobody
 )
 
-// listeners are those of a protocol. The kernel lists the listening sockets of TCP before all others.
-func (n *Net) listeners(protocol string, yield func(listener) bool) error {
+// listeners are those of a protocol, on ports from first to last.
+func (n *Net) listeners(ctx context.Context, protocol string, first, last int, yield func(listener) bool) error {
+	err := n.diagnosed(ctx, protocolNumbers[protocol], first, last, yield)
+	if !errors.Is(err, sockdiag.ErrUnsupported) {
+		return err
+	}
+	return n.listedListeners(protocol, func(l listener) bool { return l.port < first || l.port > last || yield(l) })
+}
+
+// diagnosed asks the kernel for them. For one port it looks at that alone.
+func (n *Net) diagnosed(ctx context.Context, protocol uint8, first, last int, yield func(listener) bool) error {
+	conn, err := n.diagnosis.Get()
+	if err != nil {
+		return err
+	}
+	defer n.diagnosis.Put(conn)
+	port := uint16(0)
+	if first == last {
+		port = uint16(first)
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		for s, err := range conn.Listening(ctx, family, protocol, port) {
+			if errors.Is(err, sockdiag.ErrInterrupted) {
+				break // what is opened just now could as well be opened afterwards
+			}
+			if err != nil {
+				return err
+			}
+			l := listener{s.Local.Addr().Unmap(), int(s.Local.Port()), s.V6Only}
+			if l.port >= first && l.port <= last && !yield(l) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// listedListeners reads them, of all ports, where the kernel cannot be asked. It lists the listening sockets of TCP
+// before all others.
+func (n *Net) listedListeners(protocol string, yield func(listener) bool) error {
 	for _, file := range []string{protocol, protocol + "6"} {
 		err := n.inside(func() error {
 			f, err := os.Open(filepath.Join("/", n.options.Root, "proc/thread-self/net", file))
@@ -85,7 +129,7 @@ func parseListener(text string) (l listener, ok bool) {
 		binary.NativeEndian.PutUint32(words[i:], binary.BigEndian.Uint32(words[i:]))
 	}
 	a, _ := netip.AddrFromSlice(words)
-	return listener{a.Unmap(), int(number)}, true
+	return listener{address: a.Unmap(), port: int(number)}, true
 }
 
 // takes tells whether the listener would get what a forward is for.
@@ -94,7 +138,7 @@ func (l listener) takes(d *dnatSpec, f *hostFacts) bool {
 		return false
 	}
 	if l.address.IsUnspecified() { // of IPv6 it takes IPv4 too, unless told otherwise
-		return l.address.Is6() || d.ToAddress.Is4()
+		return l.address.Is6() && !l.only6 || l.address.Is4() == d.ToAddress.Is4()
 	}
 	switch {
 	case l.address.Is4() != d.ToAddress.Is4():

@@ -3,6 +3,7 @@ package netops
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -231,13 +232,21 @@ func TestListenersAgainstSs(t *testing.T) {
 	c := newCrossing(t)
 	answer(t, c.NetNS, 80, 8080)
 	for protocol, flag := range map[string]string{"tcp": "-Hltn", "udp": "-Hlun"} {
-		var ours []int
-		if err := c.net.listeners(protocol, func(l listener) bool { ours = append(ours, l.port); return true }); err != nil {
-			t.Fatal(err)
-		}
-		theirs := c.Run("ss", flag)
-		if len(ours) != strings.Count(theirs, "\n") || !strings.Contains(theirs, ":8080") || fmt.Sprint(ours) != "[80 8080]" && fmt.Sprint(ours) != "[8080 80]" {
-			t.Errorf("%s: %v, ss has\n%s", protocol, ours, theirs)
+		for way, list := range map[string]func(func(listener) bool) error{
+			"asked": func(yield func(listener) bool) error {
+				return c.net.listeners(t.Context(), protocol, 1, 65535, yield)
+			},
+			"listed": func(yield func(listener) bool) error { return c.net.listedListeners(protocol, yield) },
+		} {
+			var ours []int
+			if err := list(func(l listener) bool { ours = append(ours, l.port); return true }); err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(ours)
+			theirs := c.Run("ss", flag)
+			if len(ours) != strings.Count(theirs, "\n") || !strings.Contains(theirs, ":8080") || fmt.Sprint(ours) != "[80 8080]" {
+				t.Errorf("%s, %s: %v, ss has\n%s", way, protocol, ours, theirs)
+			}
 		}
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/ovsdb"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/internal/sockdiag"
 	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -80,6 +81,7 @@ type Net struct {
 	sockets    *rtnl.Pool
 	conntracks *ct.Pool
 	filters    *nft.Pool
+	diagnosis  *sockdiag.Pool
 	database   *ovsdb.Client // of Open vSwitch
 	ovsHung    atomic.Int64  // when that did not answer, in ns since 1970; 0: it does
 	files      *hang.Group[hostFiles]
@@ -112,6 +114,7 @@ func New(o Options) (*Net, error) {
 	n.sockets = rtnl.NewPool(netns)
 	n.conntracks = ct.NewPool(netns)
 	n.filters = nft.NewPool(netns)
+	n.diagnosis = sockdiag.NewPool(netns)
 	n.database = ovsdb.New(n.ovsRunFile(ovsDBSocket))
 	n.files = newFilesGroup()
 	n.state = storeOf(&n.options)
@@ -134,6 +137,7 @@ func (n *Net) Close() error {
 	n.sockets.Close()
 	n.conntracks.Close()
 	n.filters.Close()
+	n.diagnosis.Close()
 	n.database.Close()
 	if n.netns != nil {
 		return n.netns.Close()

@@ -100,6 +100,7 @@ func TestDropLetsInWhatItMust(t *testing.T) {
 	if n, _ := removed["connections_dropped"].(float64); n < 1 {
 		t.Errorf("removed: %v", removed)
 	}
+	want(t, "its flow ends", flows[80].ask(), "")
 	want(t, "others go on", []string{flows[81].ask(), flows[443].ask()}, []string{outside4 + " to 81", outside4 + " to 443"})
 	c.call("net.firewall.remove_rule", object{"id": also["rule"].(object)["id"]})
 

@@ -2,11 +2,15 @@ package netops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/geomind/my_os_server/internal/ct"
+	"github.com/geomind/my_os_server/internal/sockdiag"
 	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -235,7 +239,8 @@ func (n *Net) dropAdmitted(ctx context.Context, gone firewallSpec) (int, error) 
 		return 0, err
 	}
 	policy, _ := n.kept.policy.Get(policyKey)
-	return n.forgetFlows(ctx, gone.flows(), func(e *ct.Entry) bool {
+	var ends []connection
+	count, err := n.forgetFlows(ctx, gone.flows(), func(e *ct.Entry) bool {
 		if !gone.admits(e, &facts) || policy.keepsOpen(e) {
 			return false
 		}
@@ -244,6 +249,32 @@ func (n *Net) dropAdmitted(ctx context.Context, gone firewallSpec) (int, error) 
 				return false
 			}
 		}
+		if e.Original.Proto == unix.IPPROTO_TCP {
+			ends = append(ends, connection{netip.AddrPortFrom(e.Original.Dst, e.Original.DstPort), netip.AddrPortFrom(e.Original.Src, e.Original.SrcPort)})
+		}
 		return true
 	})
+	if err == nil {
+		err = n.endConnections(ctx, ends)
+	}
+	return count, err
+}
+
+// connection is one of TCP that came in.
+type connection struct{ local, remote netip.AddrPort }
+
+// endConnections resets connections whose flows were forgotten: what the node itself still sends would make them known
+// again. Where the kernel has no means for that, the flows alone have ended.
+func (n *Net) endConnections(ctx context.Context, list []connection) error {
+	conn, err := n.diagnosis.Get()
+	if err != nil {
+		return err
+	}
+	defer n.diagnosis.Put(conn)
+	for _, c := range list {
+		if _, err := conn.End(ctx, c.local, c.remote); err != nil && !errors.Is(err, sockdiag.ErrUnsupported) {
+			return err
+		}
+	}
+	return nil
 }

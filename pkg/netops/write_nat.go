@@ -42,7 +42,7 @@ func (n *Net) NATAddDNAT(ctx context.Context, p *registry.NetNATAddDNATParams) (
 		if kept, taken := n.policing.keepsOpen(&want); taken {
 			return nil, refused("kept_open", "force", "port %s stays open on this node, and a forward would take it away", kept)
 		}
-		if err := n.refuseListener(&want, &facts); err != nil {
+		if err := n.refuseListener(ctx, &want, &facts); err != nil {
 			return nil, err
 		}
 	}
@@ -81,9 +81,9 @@ func (n *Net) lockNAT(ctx context.Context, e entry, family uint8, interfaces []s
 }
 
 // refuseListener refuses a port that a service of the node listens on.
-func (n *Net) refuseListener(d *dnatSpec, facts *hostFacts) error {
+func (n *Net) refuseListener(ctx context.Context, d *dnatSpec, facts *hostFacts) error {
 	var found *listener
-	err := n.listeners(d.Protocol, func(l listener) bool {
+	err := n.listeners(ctx, d.Protocol, d.Port, d.last(), func(l listener) bool {
 		if l.takes(d, facts) {
 			found = &l
 			return false
