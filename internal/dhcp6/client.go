@@ -17,6 +17,7 @@ type Options struct {
 	DUID      []byte
 	Addresses bool // asks for addresses
 	Prefixes  bool // asks for prefixes; for neither: for information
+	Rapid     bool // takes a lease that a server gives at once (Rapid Commit)
 	Timing    Timing
 
 	Last *Lease // to be asked for again; nil: none
@@ -89,7 +90,7 @@ func Open(o Options) (*Client, error) {
 	}
 	c := &Client{
 		options: o, socket: s, answers: make(chan *Answer), duplicates: make(chan netip.Addr), links: make(chan struct{}, 1),
-		config:   Config{DUID: o.DUID, IAID: IAID(o.Interface), Addresses: o.Addresses, Prefixes: o.Prefixes, Timing: o.Timing, Random: rand.Uint64},
+		config:   Config{DUID: o.DUID, IAID: IAID(o.Interface), Addresses: o.Addresses, Prefixes: o.Prefixes, RapidCommit: o.Rapid, Timing: o.Timing, Random: rand.Uint64},
 		restarts: make(chan *call), releases: make(chan *call), gaveUp: make(chan *call), ended: make(chan struct{}),
 	}
 	c.ctx, c.end = context.WithCancel(context.Background())

@@ -385,6 +385,8 @@ func TestChoiceOfAServer(t *testing.T) {
 			{"0s", "up", "solicit na pd", Soliciting},
 			{"0.1s", "advertise s1 preference 255" + na5 + pdA, "request to s1 na " + a5 + " pd " + pA, Requesting},
 			{"1s", "tick", "request to s1 na " + a5 + " pd " + pA, Requesting},
+			{"1.2s", "reply s1 status 5", "", Requesting}, // by multicast: it always is
+			{"1.3s", "reply s1 status 1", "", Requesting},
 			{"1.5s", "reply s1 status 2", "", Soliciting},
 			{"2.5s", "tick", "solicit na pd", Soliciting},
 			{"2.6s", "advertise s1 preference 255" + na5 + pdA, "request to s1 na " + a5 + " pd " + pA, Requesting},
