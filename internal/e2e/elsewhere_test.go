@@ -107,9 +107,18 @@ func visitors(t *testing.T, k keys) []visitor {
 // TestACLMatrixFromElsewhere is TestACLMatrix over TLS. Each visitor asks all methods in one batch, because the
 // refusal of what it presents is held back for half a second each time.
 func TestACLMatrixFromElsewhere(t *testing.T) {
+	for _, b := range binaries {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			aclMatrixFromElsewhere(t, b.start)
+		})
+	}
+}
+
+func aclMatrixFromElsewhere(t *testing.T, start func(t *testing.T, args ...string) *server) {
 	k := newKeys(t, "admin", "write", "read", "stranger")
 	address := freeAddress(t)
-	startServer(t, "--acl", writeACL(t, k), "--listen", address)
+	start(t, "--acl", writeACL(t, k), "--listen", address)
 	time.Sleep(5500 * time.Millisecond) // signatures older than the start + 5 s are refused
 	var batch [][]byte
 	for _, m := range registry.All() {
@@ -166,12 +175,18 @@ func postBatch(t *testing.T, hc *http.Client, address string, header http.Header
 
 // TestAttacksOnHandshake: who does not fit never gets to send a request.
 func TestAttacksOnHandshake(t *testing.T) {
+	for _, b := range binaries {
+		t.Run(b.name, func(t *testing.T) { attacksOnHandshake(t, b.start) })
+	}
+}
+
+func attacksOnHandshake(t *testing.T, start func(t *testing.T, args ...string) *server) {
 	k := newKeys(t, "admin", "write", "read", "authority")
 	address, withCA := freeAddress(t), freeAddress(t)
 	rules := writeACL(t, k)
-	startServer(t, "--acl", rules, "--listen", address)
+	start(t, "--acl", rules, "--listen", address)
 	authority := selfSigned(t, k["authority"], time.Now())
-	startServer(t, "--acl", rules, "--listen", withCA, "--tls-client-ca", writePEM(t, authority))
+	start(t, "--acl", rules, "--listen", withCA, "--tls-client-ca", writePEM(t, authority))
 	now := time.Now()
 	weak := weakCertificate(t)
 	cases := []struct {
@@ -212,12 +227,12 @@ func rawRequest(headers, body string) string {
 // smuggled is what an attacker would have taken for a request of its own.
 const smuggled = "POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 47\r\n\r\n" + `{"jsonrpc":"2.0","id":666,"method":"rpc.health"}`
 
-// TestAttacksOnRequests: each is sent as it stands over TLS. want is how the answer begins; nothing may follow it
-// that answers what was smuggled in.
-func TestAttacksOnRequests(t *testing.T) {
-	k := newKeys(t, "admin", "write", "read")
-	address := freeAddress(t)
-	startServer(t, "--acl", writeACL(t, k), "--listen", address)
+// attack is a request as it stands. want is how the answer begins, or what is in it; nothing may follow it that answers
+// what was smuggled in. here is the same for who attacks as a user of the host, where that is another.
+type attack struct{ name, send, want, here string }
+
+// attacks are tried over TLS and on the Unix socket.
+func attacks(k keys) []attack {
 	health := `{"jsonrpc":"2.0","id":1,"method":"rpc.health"}`
 	status := func(code int) string { return fmt.Sprintf("HTTP/1.1 %d ", code) }
 	head := func(lines ...string) string {
@@ -231,68 +246,137 @@ func TestAttacksOnRequests(t *testing.T) {
 	post := func(path string) string {
 		return strings.Replace(rawRequest("Connection: close\r\n", health), "/rpc", path, 1)
 	}
-	cases := []struct{ name, send, want string }{
-		{"CL and TE", head("Content-Length: 4", "Transfer-Encoding: chunked") + "0\r\n\r\n" + smuggled, status(411)},
-		{"TE and CL", head("Transfer-Encoding: chunked", "Content-Length: 5") + "0\r\n\r\n" + smuggled, status(411)},
-		{"TE alone", head("Transfer-Encoding: chunked") + "0\r\n\r\n" + smuggled, status(411)},
-		{"TE that is misspelt", head("Transfer-Encoding: xchunked") + smuggled, status(411)},
-		{"TE twice", head("Transfer-Encoding: chunked", "Transfer-Encoding: identity") + smuggled, status(411)},
-		{"blank before the colon", head("Transfer-Encoding : chunked", "Content-Length: 4") + smuggled, status(400)},
-		{"two lengths", head("Content-Length: 4", "Content-Length: 5") + smuggled, status(400)},
-		{"two lengths in one", head("Content-Length: 4, 5") + smuggled, status(400)},
-		{"a length with a sign", head("Content-Length: +4") + smuggled, status(400)},
-		{"a negative length", head("Content-Length: -1") + smuggled, status(400)},
-		{"a length in hexadecimal", head("Content-Length: 0x4") + smuggled, status(400)},
-		{"folded header", rawRequest("X-A: b\r\n Transfer-Encoding: chunked\r\n", smuggled), `"code":-32700`}, // one request, the fold is X-A's
-		{"NUL in a header", head("X-A: \x00") + smuggled, status(400)},
-		{"CR in a header", head("X-A: a\rContent-Length: 4") + smuggled, status(400)},
-		{"absolute form", "POST http://x/rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", status(400)},
-		{"CONNECT", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", status(400)},
-		{"no host", "POST /rpc HTTP/1.1\r\nContent-Length: 0\r\n\r\n", status(400)},
-		{"two hosts", "POST /rpc HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: 0\r\n\r\n", status(400)},
-		{"HTTP/1.0", "POST /rpc HTTP/1.0\r\nContent-Length: 0\r\n\r\n", "HTTP/1.0 505 "},
-		{"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", status(505)},
-		{"upgrade to HTTP/2", rawRequest("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n", health), status(200)}, // answered as HTTP/1.1
-		{"header bomb", head("X-A: "+strings.Repeat("a", 64<<10), "Content-Length: 0"), status(431)},
-		{"many headers", head(strings.Repeat("X-A: a\r\n", 8<<10) + "Content-Length: 0"), status(431)},
-		{"body bomb", head("Content-Length: 1099511627776"), status(413)},
-		{"a stranger's large body", head("Content-Length: 65537"), status(413)},
-		{"gzip bomb", head("Content-Encoding: gzip", "Content-Length: 4") + "\x1f\x8b\x08\x00", status(400)},
-		{"browser", rawRequest("Origin: https://example.org\r\n", health), status(403)},
-		{"browser that hides", rawRequest("Sec-Fetch-Site: cross-site\r\n", health), status(403)},
-		{"form", rawRequest("Content-Type: application/x-www-form-urlencoded\r\n", health), status(415)},
-		{"text", rawRequest("Content-Type: text/plain\r\n", health), status(415)},
-		{"nesting", rawRequest("Connection: close\r\n", strings.Repeat("[", 60000)), `"code":-32600`},
-		{"nested batches", rawRequest("Connection: close\r\n", strings.Repeat("[", 100)+strings.Repeat("]", 100)), `"code":-32600`},
-		{"batch of too many", rawRequest("Connection: close\r\n", "["+strings.Repeat("1,", 20000)+"1]"), `"code":-32600`},
-		{"method in capitals", call("RPC.HEALTH"), `"code":-32601`},
-		{"method with a dot behind", call("rpc.health."), `"code":-32601`},
-		{"method with a dot before", call(".rpc.health"), `"code":-32601`},
-		{"method with two dots", call("rpc..health"), `"code":-32601`},
-		{"method with a blank", call("rpc.health "), `"code":-32601`},
-		{"method with NUL", call("rpc.health\x00"), `"code":-32601`},
-		{"method with another's letters", call("rpc.he\u0430lth"), `"code":-32601`},
-		{"method of an upstream", call("mosnet.status"), `"code":-32601`},
-		{"member in capitals", rawRequest("", `{"jsonrpc":"2.0","id":1,"Method":"rpc.health"}`), `"code":-32600`},
-		{"member twice", rawRequest("", `{"jsonrpc":"2.0","id":1,"method":"net.status","method":"rpc.health"}`), `"code":-32600`},
-		{"member twice, escaped", rawRequest("", `{"jsonrpc":"2.0","id":1,"method":"net.status","\u006dethod":"rpc.health"}`), `"code":-32600`},
-		{"path upwards", post("/rpc/../rpc"), status(404)},
-		{"path twice", post("//rpc"), status(404)},
-		{"path in capitals", post("/RPC"), status(404)},
-		{"path escaped", post("/%72pc"), status(404)},
-		{"path with a slash behind", post("/rpc/"), status(404)},
-		{"metrics by a stranger", get("/metrics"), status(403)},
-		{"profiles", get("/debug/pprof/"), status(404)},
-		{"GET of a call", get("/rpc"), status(405)},
-		{"forged key", rawRequest("X-Public-Key: "+k.hex("admin")+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"no_proof"`},
-		{"forged origin", rawRequest("X-Forwarded-For: 127.0.0.1\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"kind":"permission_denied"`},
-		{"two tokens", rawRequest("Authorization: Bearer "+goodToken+"\r\nAuthorization: Bearer "+goodToken+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"invalid"`},
-		{"a key that is everybody's", rawRequest("X-Public-Key: "+strings.Repeat("0", 64)+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"invalid"`},
+	known := "Authorization: Bearer " + goodToken + "\r\n"
+	all := []attack{
+		{"CL and TE", head("Content-Length: 4", "Transfer-Encoding: chunked") + "0\r\n\r\n" + smuggled, status(411), ""},
+		{"TE and CL", head("Transfer-Encoding: chunked", "Content-Length: 5") + "0\r\n\r\n" + smuggled, status(411), ""},
+		{"TE alone", head("Transfer-Encoding: chunked") + "0\r\n\r\n" + smuggled, status(411), ""},
+		{"TE that is misspelt", head("Transfer-Encoding: xchunked") + smuggled, status(411), ""},
+		{"TE twice", head("Transfer-Encoding: chunked", "Transfer-Encoding: identity") + smuggled, status(411), ""},
+		{"TE behind a tab", head("Transfer-Encoding:\tchunked", "Content-Length: 4") + "0\r\n\r\n" + smuggled, status(411), ""},
+		{"TE behind a vertical tab", head("Transfer-Encoding:\vchunked", "Content-Length: 4") + "0\r\n\r\n" + smuggled, status(400), ""},
+		{"TE folded", head("Transfer-Encoding:\r\n chunked", "Content-Length: 4") + "0\r\n\r\n" + smuggled, status(411), ""},
+		{"TE behind a bare LF", head("X-A: a\nTransfer-Encoding: chunked", "Content-Length: 4") + "0\r\n\r\n" + smuggled, status(411), ""},
+		{"TE of compression", head("Transfer-Encoding: gzip, chunked") + "0\r\n\r\n" + smuggled, status(411), ""},
+		{"TE with an underscore", rawRequest("Transfer_Encoding: chunked\r\n", smuggled), `"code":-32700`, ""}, // one request: no header of ours
+		{"blank before the colon", head("Transfer-Encoding : chunked", "Content-Length: 4") + smuggled, status(400), ""},
+		{"two lengths", head("Content-Length: 4", "Content-Length: 5") + smuggled, status(400), ""},
+		{"two lengths in one", head("Content-Length: 4, 5") + smuggled, status(400), ""},
+		{"two lengths that agree", rawRequest(fmt.Sprintf("Content-Length: %d\r\n", len(health)), health), status(200), ""},
+		{"two lengths that agree, in one", head("Content-Length: 47, 47") + smuggled, status(400), ""},
+		{"a length folded", head(fmt.Sprintf("Content-Length:\r\n %d", len(health))) + health, status(200), ""},
+		{"a length with a blank", head("Content-Length: 4 7") + smuggled, status(400), ""},
+		{"no length", head("Content-Length:") + smuggled, status(400), ""},
+		{"a length that is of the connection", rawRequest("Connection: Content-Length\r\n", health), status(200), ""},
+		{"a length with a sign", head("Content-Length: +4") + smuggled, status(400), ""},
+		{"a negative length", head("Content-Length: -1") + smuggled, status(400), ""},
+		{"a length in hexadecimal", head("Content-Length: 0x4") + smuggled, status(400), ""},
+		{"folded header", rawRequest("X-A: b\r\n Transfer-Encoding: chunked\r\n", smuggled), `"code":-32700`, ""}, // one request, the fold is X-A's
+		{"NUL in a header", head("X-A: \x00") + smuggled, status(400), ""},
+		{"CR in a header", head("X-A: a\rContent-Length: 4") + smuggled, status(400), ""},
+		{"CR in the first line", "POST /rpc HTTP/1.1\rX-A: b\r\nHost: x\r\n\r\n" + smuggled, status(400), ""},
+		{"version in small letters", "POST /rpc http/1.1\r\nHost: x\r\n\r\n" + smuggled, status(400), ""},
+		{"HTTP/0.9", "GET /health\r\n", status(400), ""},
+		{"absolute form", "POST http://x/rpc HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", status(400), ""},
+		{"CONNECT", "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", status(400), ""},
+		{"no host", "POST /rpc HTTP/1.1\r\nContent-Length: 0\r\n\r\n", status(400), ""},
+		{"two hosts", "POST /rpc HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: 0\r\n\r\n", status(400), ""},
+		{"HTTP/1.0", "POST /rpc HTTP/1.0\r\nContent-Length: 0\r\n\r\n", "HTTP/1.0 505 ", ""},
+		{"HTTP/2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", status(505), ""},
+		{"upgrade to HTTP/2", rawRequest("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n", health), status(200), ""}, // answered as HTTP/1.1
+		{"header bomb", head("X-A: "+strings.Repeat("a", 64<<10), "Content-Length: 0"), status(431), ""},
+		{"first line bomb", "POST /" + strings.Repeat("a", 64<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n", status(431), ""},
+		{"many headers", head(strings.Repeat("X-A: a\r\n", 8<<10) + "Content-Length: 0"), status(431), ""},
+		{"body bomb", head("Content-Length: 1099511627776"), status(413), ""},
+		{"body bomb that waits", head("Expect: 100-continue", "Content-Length: 1099511627776"), status(413), ""},
+		{"a stranger's large body", head("Content-Length: 65537"), status(413), status(400)},
+		{"gzip bomb", head("Content-Encoding: gzip", "Content-Length: 4") + "\x1f\x8b\x08\x00", status(400), ""},
+		{"gzip by another name", head("Content-Encoding: x-gzip", "Content-Length: 4") + "\x1f\x8b\x08\x00", status(400), ""},
+		{"gzip for the answer", rawRequest("Accept-Encoding: gzip\r\n", health), `"result":{"status":"ok"}`, ""}, // nothing is compressed, so that nothing leaks by its length
+		{"browser", rawRequest("Origin: https://example.org\r\n", health), status(403), ""},
+		{"browser that hides", rawRequest("Sec-Fetch-Site: cross-site\r\n", health), status(403), ""},
+		{"form", rawRequest("Content-Type: application/x-www-form-urlencoded\r\n", health), status(415), status(200)},
+		{"text", rawRequest("Content-Type: text/plain\r\n", health), status(415), status(200)},
+		{"nesting", rawRequest("Connection: close\r\n", strings.Repeat("[", 60000)), `"code":-32600`, ""},
+		{"nested batches", rawRequest("Connection: close\r\n", strings.Repeat("[", 100)+strings.Repeat("]", 100)), `"code":-32600`, ""},
+		{"batch of too many", rawRequest("Connection: close\r\n", "["+strings.Repeat("1,", 20000)+"1]"), `"code":-32600`, ""},
+		{"nesting by a caller who is known", rawRequest("Connection: close\r\n"+known, strings.Repeat("[", 4<<20)), `"code":-32600`, ""},
+		{"batch of a million by a caller who is known", rawRequest("Connection: close\r\n"+known, "["+strings.Repeat("1,", 1e6)+"1]"), `"code":-32600`, ""},
+		{"method in capitals", call("RPC.HEALTH"), `"code":-32601`, ""},
+		{"method with a dot behind", call("rpc.health."), `"code":-32601`, ""},
+		{"method with a dot before", call(".rpc.health"), `"code":-32601`, ""},
+		{"method with two dots", call("rpc..health"), `"code":-32601`, ""},
+		{"method with a blank", call("rpc.health "), `"code":-32601`, ""},
+		{"method with NUL", call("rpc.health\x00"), `"code":-32601`, ""},
+		{"method with another's letters", call("rpc.he\u0430lth"), `"code":-32601`, ""},
+		{"method of an upstream", call("mosnet.status"), `"code":-32601`, ""},
+		{"member in capitals", rawRequest("", `{"jsonrpc":"2.0","id":1,"Method":"rpc.health"}`), `"code":-32600`, ""},
+		{"member twice", rawRequest("", `{"jsonrpc":"2.0","id":1,"method":"net.status","method":"rpc.health"}`), `"code":-32600`, ""},
+		{"member twice, escaped", rawRequest("", `{"jsonrpc":"2.0","id":1,"method":"net.status","\u006dethod":"rpc.health"}`), `"code":-32600`, ""},
+		{"path upwards", post("/rpc/../rpc"), status(404), ""},
+		{"path twice", post("//rpc"), status(404), ""},
+		{"path in capitals", post("/RPC"), status(404), ""},
+		{"path escaped", post("/%72pc"), status(404), ""},
+		{"path with a slash behind", post("/rpc/"), status(404), ""},
+		{"path with a parameter", post("/rpc;a=b"), status(404), ""},
+		{"path with dots escaped", post("/%2e%2e/rpc"), status(404), ""},
+		{"path with a slash escaped", post("/x%2f..%2frpc"), status(404), ""},
+		{"path with NUL", post("/rpc%00"), status(404), ""},
+		{"path with a backslash", post("\\rpc"), status(400), ""},
+		{"another verb in a header", rawRequest("X-HTTP-Method-Override: GET\r\n", health), status(200), ""},
+		{"web socket", "GET /rpc HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", status(405), ""},
+		{"metrics by a stranger", get("/metrics"), status(403), "go_goroutines"},
+		{"profiles", get("/debug/pprof/"), status(404), ""},
+		{"GET of a call", get("/rpc"), status(405), ""},
+		{"forged key", rawRequest("X-Public-Key: "+k.hex("admin")+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"no_proof"`, ""},
+		{"forged origin", rawRequest("X-Forwarded-For: 127.0.0.1\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"kind":"permission_denied"`, ""},
+		{"two tokens", rawRequest("Authorization: Bearer "+goodToken+"\r\nAuthorization: Bearer "+goodToken+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"invalid"`, ""},
+		{"a key that is everybody's", rawRequest("X-Public-Key: "+strings.Repeat("0", 64)+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"invalid"`, ""},
 	}
-	for _, test := range cases {
+	return all
+}
+
+// TestAttacksOnRequests sends each attack to both servers, from elsewhere and from the host.
+func TestAttacksOnRequests(t *testing.T) {
+	requireRoot(t)
+	for _, b := range binaries {
+		t.Run(b.name, func(t *testing.T) {
+			k := newKeys(t, "admin", "write", "read")
+			address := freeAddress(t)
+			s := b.start(t, "--acl", writeACL(t, k), "--listen", address)
+			t.Run("elsewhere", func(t *testing.T) {
+				tryAttacks(t, attacks(k), func() (halfCloser, error) { return dialTLS(address, new(tls.Config)) })
+			})
+			t.Run("here", func(t *testing.T) {
+				here := attacks(k)
+				for i := range here {
+					if here[i].here != "" {
+						here[i].want = here[i].here
+					}
+				}
+				tryAttacks(t, here, func() (halfCloser, error) {
+					conn, err := dialAs(s.socket, 2000, nil)
+					if err != nil {
+						return nil, err
+					}
+					return conn.(*net.UnixConn), conn.SetDeadline(time.Now().Add(20 * time.Second))
+				})
+			})
+		})
+	}
+}
+
+// halfCloser is a connection that can be closed for what it sends alone.
+type halfCloser interface {
+	net.Conn
+	CloseWrite() error
+}
+
+func tryAttacks(t *testing.T, all []attack, dial func() (halfCloser, error)) {
+	for _, test := range all {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			conn, err := dialTLS(address, new(tls.Config))
+			conn, err := dial()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -306,10 +390,10 @@ func TestAttacksOnRequests(t *testing.T) {
 			if strings.HasPrefix(test.want, "HTTP/") && !strings.HasPrefix(got, test.want) || !strings.Contains(got, test.want) {
 				t.Errorf("answered %.300q, want %q", got, test.want)
 			}
-			if n := strings.Count(got, "HTTP/1."); n != 1 || strings.Contains(got, "666") {
+			if n := strings.Count(got, "HTTP/1."); n != 1 || strings.Contains(got, `"id":666`) {
 				t.Errorf("%d answers: %.300q", n, got)
 			}
 		})
 	}
-	t.Logf("%d attacks", len(cases))
+	t.Logf("%d attacks", len(all))
 }

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	}
 	if err == nil {
 		var out []byte
-		if out, err = exec.Command("go", "build", "-o", dir, "../../cmd/my-os-server-native", "../../cmd/my-os-server-mos").CombinedOutput(); err != nil {
+		if out, err = exec.Command("go", "build", "-o", dir, "../../cmd/my-os-server-native", "../../cmd/my-os-server-mos", "../../cmd/my-os-ctl").CombinedOutput(); err != nil {
 			err = fmt.Errorf("go build: %w: %s", err, out)
 		}
 	}
