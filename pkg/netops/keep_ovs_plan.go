@@ -248,10 +248,18 @@ func (t tapSpec) ovsPort() ovsPort {
 // planOVS adds what makes the tap a port.
 func (t tapSpec) planOVS(h *held, p *plan) {
 	if h.ovs.gone != nil {
-		p.waits = "Open vSwitch: " + h.ovs.gone.Error()
+		if t.Bridge != "" {
+			p.waits = "Open vSwitch: " + h.ovs.gone.Error()
+		}
 		return
 	}
 	w, add := t.ovsPort(), addOVSPorts{}
+	if row := h.ovs.ports[t.Name]; t.Bridge == "" {
+		if row != nil && row.Mark == markOVSTap {
+			p.differ("bridge", "", row.Bridge, deleteOVSPort{row.Bridge, t.Name, row.UUID})
+		}
+		return
+	}
 	missing := p.missing
 	w.plan(h, p, &add)
 	if len(add.Ports) > 0 && !missing && p.missing { // the tap stands, what it is to be a port does not

@@ -172,9 +172,26 @@ type deleteOVSBridge struct {
 
 func (s deleteOVSBridge) String() string { return "delete bridge " + s.Name + " of Open vSwitch" }
 func (s deleteOVSBridge) take(ctx context.Context, t *taker) error {
-	return t.ovsChange(ctx, ovsChange{what: s.String(), removes: true, ops: []ovsdb.Operation{
+	err := t.ovsChange(ctx, ovsChange{what: s.String(), removes: true, ops: []ovsdb.Operation{
 		ovsdb.Mutate("Open_vSwitch", nil, ovsdb.Mutation{"bridges", "delete", s.UUID}),
 	}})
+	if err == nil && t.late == nil && !t.back {
+		t.awaitGone(ctx, s.Name)
+	}
+	return err
+}
+
+// goneTime is how long the interface of a bridge that was deleted may stay: ovs-vswitchd lets go of it a moment after
+// it says that it has done what the database says.
+const goneTime = 2 * time.Second
+
+// awaitGone waits until a link is no more, so that its name is free.
+func (t *taker) awaitGone(ctx context.Context, name string) {
+	for end := time.Now().Add(mostOf(ctx, goneTime)); time.Now().Before(end); {
+		if _, err := t.conn.LinkIndex(name); err != nil || !pause(ctx, 2*time.Millisecond) {
+			return
+		}
+	}
 }
 
 // setOVSBridge sets a property of a bridge.

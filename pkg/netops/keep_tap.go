@@ -52,7 +52,7 @@ func (t tapSpec) locks() []state.Object {
 func (t tapSpec) needs() needs {
 	n := needs{links: []string{t.Name}}
 	if t.ovs() {
-		n.switched = []string{t.Name, t.Bridge}
+		n.switched = []string{t.Name, t.Bridge} // the database has nothing without a name
 		return n
 	}
 	if t.Bridge != "" {

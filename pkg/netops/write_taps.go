@@ -106,9 +106,10 @@ func (n *Net) tapOf(ctx context.Context, p *registry.NetVMCreateTapParams, name 
 	return t, nil
 }
 
-// outOfBridge is the tap without the bridge that it is to be a port of.
+// outOfBridge is the tap without the bridge that it is to be a port of. That this was one of Open vSwitch stays known:
+// then a row of that is to be no more.
 func (t tapSpec) outOfBridge() tapSpec {
-	t.Bridge, t.backed = "", backed{}
+	t.Bridge = ""
 	return t
 }
 
