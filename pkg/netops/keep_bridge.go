@@ -153,7 +153,7 @@ func (c connectionSpec) needs() needs {
 	if c.ovs() {
 		return needs{links: []string{c.APort, c.BPort}, switched: []string{c.APort, c.BPort, c.A, c.B}}
 	}
-	return needs{links: []string{c.APort, c.BPort, c.A, c.B}}
+	return needs{links: []string{c.APort, c.BPort, c.A, c.B}, hairpins: []string{c.A, c.B}}
 }
 
 func (c connectionSpec) plan(h *held) (p plan) {
@@ -202,6 +202,9 @@ func (c connectionSpec) end(h *held, p *plan, l *heldLink, bridge string) {
 		} else {
 			note("bridge", bridge, in, setMaster{l.Name, bridge})
 		}
+	}
+	if want, is := h.hairpin(bridge), l.Port.Hairpin && h.nameOf(l.Master) == bridge; want != is && p.waits == "" {
+		note("hairpin", strconv.FormatBool(want), strconv.FormatBool(is), setPort{Name: l.Name, Hairpin: &want})
 	}
 	if !l.Up {
 		note("up", "true", "false", setUp{l.Name, true})

@@ -22,8 +22,9 @@ type held struct {
 
 	table    *heldTable // nil: there is none, or it was not looked at
 	elements map[elementRef]heldElement
-	settings map[string]int64 // by path below /proc/sys/net
-	ovs      *heldOVS         // nil: nothing of it was looked at
+	settings map[string]int64        // by path below /proc/sys/net
+	hairpins map[string]*heldHairpin // by bridge; nil: nothing was looked at
+	ovs      *heldOVS                // nil: nothing of it was looked at
 
 	// unmarked is true while a write that was cut off, or has just failed, is looked at: a link that has the
 	// right name and kind and no alias is what that write had made before it came to mark it. Before the
@@ -95,6 +96,7 @@ type needs struct {
 	sets      []string     // of the own table, whole; goes with table
 	settings  []string     // by path below /proc/sys/net
 	switched  []string     // bridges and ports of Open vSwitch, by name
+	hairpins  []string     // bridges whose ports may get hairpin
 }
 
 func (n *needs) add(other needs) {
@@ -107,6 +109,7 @@ func (n *needs) add(other needs) {
 	n.sets = append(n.sets, other.sets...)
 	n.settings = append(n.settings, other.settings...)
 	n.switched = append(n.switched, other.switched...)
+	n.hairpins = append(n.hairpins, other.hairpins...)
 }
 
 // reader reads what the kernel has.
@@ -156,6 +159,9 @@ func (r *reader) read(ctx context.Context, want needs) error {
 		return err
 	}
 	if r.held.settings, err = r.net.settings(want.settings); err != nil {
+		return err
+	}
+	if err := r.hairpins(ctx, want.hairpins); err != nil {
 		return err
 	}
 	r.ovs(ctx, want)

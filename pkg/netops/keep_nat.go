@@ -21,8 +21,9 @@ type dnatSpec struct {
 	Interface   string       `json:"interface,omitempty"`
 	Destination netip.Addr   `json:"destination,omitzero"`
 	Source      netip.Prefix `json:"source,omitzero"`
-	Subnet      netip.Prefix `json:"subnet,omitzero"` // that ToAddress is in, on one of the node's links
-	Opens       []string     `json:"opens,omitempty"` // interfaces that forward for it because of this daemon; see forwardingSpec
+	Subnet      netip.Prefix `json:"subnet,omitzero"`  // that ToAddress is in, on one of the node's links
+	Behind      string       `json:"behind,omitempty"` // that link
+	Opens       []string     `json:"opens,omitempty"`  // interfaces that forward for it because of this daemon; see forwardingSpec
 	Comment     string       `json:"comment,omitempty"`
 	Tag         string       `json:"tag,omitempty"`
 }
@@ -32,21 +33,28 @@ func (d dnatSpec) id() string            { return d.ID }
 func (d dnatSpec) lasts() bool           { return true }
 func (d dnatSpec) label() string         { return labelOf(d.ID, d.Comment) }
 func (d dnatSpec) locks() []state.Object { return []state.Object{state.Exclusive("dnat/" + d.ID)} }
-func (d dnatSpec) needs() needs          { return needsOf(d) }
 func (d dnatSpec) family() uint8         { return nfFamily(d.ToAddress) }
 func (d dnatSpec) last() int             { return max(d.Port, d.PortEnd) }
+
+func (d dnatSpec) needs() needs {
+	n := needsOf(d)
+	n.hairpins = []string{d.Behind}
+	return n
+}
 
 func (d dnatSpec) plan(h *held) plan {
 	p := planEntry(d, h)
 	if p.missing {
 		p.steps = append(p.steps, dropFlows{d, false})
 	}
+	d.planHairpin(h, &p)
 	return p
 }
 
 func (d dnatSpec) removal(h *held) plan {
 	p := planRemoval(d, h)
 	p.steps = append(p.steps, dropFlows{d, true})
+	d.planHairpinRemoval(h, &p)
 	return p
 }
 

@@ -39,8 +39,8 @@ func (o *portSettings) plan(h *held, p *plan, l *heldLink, bridge string) {
 		note("bridge", bridge, in, setMaster{l.Name, bridge})
 	}
 	hairpin, isolated := member && l.Port.Hairpin, member && l.Port.Isolated
-	if hairpin != o.Hairpin {
-		note("hairpin", strconv.FormatBool(o.Hairpin), strconv.FormatBool(hairpin), setPort{Name: l.Name, Hairpin: &o.Hairpin})
+	if want := o.Hairpin || h.hairpin(bridge); hairpin != want {
+		note("hairpin", strconv.FormatBool(want), strconv.FormatBool(hairpin), setPort{Name: l.Name, Hairpin: &want})
 	}
 	if isolated != o.Isolated {
 		note("isolated", strconv.FormatBool(o.Isolated), strconv.FormatBool(isolated), setPort{Name: l.Name, Isolated: &o.Isolated})
@@ -172,7 +172,7 @@ func (p portSpec) needs() needs {
 	if p.ovs() {
 		return needs{links: []string{p.Interface}, switched: []string{p.Interface, p.Bridge}}
 	}
-	n := needs{links: []string{p.Interface, p.Bridge}}
+	n := needs{links: []string{p.Interface, p.Bridge}, hairpins: []string{p.Bridge}}
 	if p.vlans() != nil {
 		n.vlans = []string{p.Interface}
 	}

@@ -57,6 +57,7 @@ func (t tapSpec) needs() needs {
 	}
 	if t.Bridge != "" {
 		n.links = append(n.links, t.Bridge)
+		n.hairpins = []string{t.Bridge}
 	}
 	if t.vlans() != nil {
 		n.vlans = []string{t.Name}

@@ -13,8 +13,14 @@ import (
 // hostFacts are what the rules look up of the host.
 type hostFacts struct {
 	own     map[netip.Addr]string // addresses by which others reach the node, with the interface
-	nets    []netip.Prefix        // the networks that these are in, as far as they have more than one address
+	nets    []hostNet             // the networks that these are in, as far as they have more than one address
 	bridges []string
+}
+
+// hostNet is a network of the node's, and the interface that leads into it.
+type hostNet struct {
+	netip.Prefix
+	link string
 }
 
 // facts reads them.
@@ -45,7 +51,7 @@ func (n *Net) facts(ctx context.Context) (f hostFacts, err error) {
 			if !a.Local.IsLoopback() && !a.Local.IsLinkLocalUnicast() && f.own[a.Local] == "" && names[a.Index] != "" {
 				f.own[a.Local] = names[a.Index]
 				if net := netip.PrefixFrom(a.Local, a.PrefixLen); !net.IsSingleIP() {
-					f.nets = append(f.nets, net.Masked())
+					f.nets = append(f.nets, hostNet{net.Masked(), names[a.Index]})
 				}
 			}
 			return nil
@@ -88,10 +94,10 @@ func (f *hostFacts) elements(set string) (list []nft.NewElement) {
 }
 
 // network is the smallest of the node's networks that an address is in; not valid where there is none.
-func (f *hostFacts) network(a netip.Addr) (found netip.Prefix) {
-	for _, p := range f.nets {
-		if p.Contains(a) && (!found.IsValid() || p.Bits() > found.Bits()) {
-			found = p
+func (f *hostFacts) network(a netip.Addr) (found hostNet) {
+	for _, n := range f.nets {
+		if n.Contains(a) && (!found.IsValid() || n.Bits() > found.Bits()) {
+			found = n
 		}
 	}
 	return found

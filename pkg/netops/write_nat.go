@@ -25,7 +25,8 @@ func (n *Net) NATAddDNAT(ctx context.Context, p *registry.NetNATAddDNATParams) (
 	if err != nil {
 		return nil, err
 	}
-	want.Subnet = facts.network(want.ToAddress)
+	near := facts.network(want.ToAddress)
+	want.Subnet, want.Behind = near.Prefix, near.link
 	need, unlock, err := n.lockNAT(ctx, want, want.family(), facts.interfaces(want.ToAddress.Is4()))
 	if err != nil {
 		return nil, err
