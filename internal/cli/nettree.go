@@ -92,17 +92,39 @@ func (s *session) netTree(ctx context.Context, c *client.Client) (*branch, error
 	for _, i := range all {
 		below[above(i)] = append(below[above(i)], i)
 	}
+	p := &netPicture{session: s, below: below, taps: tapsOf(ctx, c), drawn: map[string]bool{}}
 	root := &branch{text: "network"}
-	drawn := map[string]bool{}
 	for _, i := range below[""] {
-		s.hangInterface(root, i, below, drawn)
+		p.hang(root, i)
 	}
 	for _, i := range all { // what hangs from nothing that is here, or in a circle
-		if !drawn[i.Name] {
-			s.hangInterface(root, i, below, drawn)
+		if !p.drawn[i.Name] {
+			p.hang(root, i)
 		}
 	}
 	return root, nil
+}
+
+// netPicture is what is known while the interfaces are drawn.
+type netPicture struct {
+	session *session
+	below   map[string][]*registry.Interface
+	taps    map[string]registry.VmTap
+	drawn   map[string]bool
+}
+
+// tapsOf are the taps of virtual machines by their names. Where they cannot be told, for want of a right say, the
+// picture goes without.
+func tapsOf(ctx context.Context, c *client.Client) map[string]registry.VmTap {
+	taps := map[string]registry.VmTap{}
+	result, err := c.NetVMList(ctx, nil)
+	if err != nil {
+		return taps
+	}
+	for _, tap := range result.Taps {
+		taps[tap.Name] = tap
+	}
+	return taps
 }
 
 // above is the name of the interface that i hangs from, "" for none. The parent of a veth is its peer, which
@@ -117,38 +139,46 @@ func above(i *registry.Interface) string {
 	return i.Parent.Or("")
 }
 
-func (s *session) hangInterface(from *branch, i *registry.Interface, below map[string][]*registry.Interface, drawn map[string]bool) {
-	if drawn[i.Name] {
+func (p *netPicture) hang(from *branch, i *registry.Interface) {
+	if p.drawn[i.Name] {
 		return
 	}
-	drawn[i.Name] = true
-	b := from.add(s.interfaceText(i))
+	p.drawn[i.Name] = true
+	b := from.add(p.text(i))
 	for _, a := range i.Addresses {
-		b.add(s.paint.dim(a.Address.String()))
+		b.add(p.session.paint.dim(a.Address.String()))
 	}
-	for _, child := range below[i.Name] {
-		s.hangInterface(b, child, below, drawn)
+	for _, child := range p.below[i.Name] {
+		p.hang(b, child)
 	}
 }
 
-// interfaceText is an interface in one line.
-func (s *session) interfaceText(i *registry.Interface) string {
-	p := s.paint
-	parts := []string{p.bold(clean(i.Name))}
+// text is an interface in one line. A loopback's address of zeros, and a state that a device without one is in while it
+// is up, say nothing.
+func (p *netPicture) text(i *registry.Interface) string {
+	paint := p.session.paint
+	parts := []string{paint.bold(clean(i.Name))}
 	if kind, ok := i.Kind.Get(); ok {
 		parts = append(parts, clean(kind))
+	} else if i.LinkType == "loopback" {
+		parts = append(parts, i.LinkType)
+	}
+	if tap, ok := p.taps[i.Name]; ok {
+		parts = append(parts, "of "+clean(tap.VMID)+" nic "+decimal(tap.Nic))
 	}
 	if id, ok := i.VlanID.Get(); ok {
 		parts = append(parts, "vlan "+cellText("", []byte(decimal(id))))
 	}
-	parts = append(parts, p.mood(string(i.OperState)))
+	if i.OperState != registry.OperStateUnknown || !i.AdminUp {
+		parts = append(parts, paint.mood(string(i.OperState)))
+	}
 	if !i.AdminUp {
 		parts = append(parts, "(not set up)")
 	}
 	if parent, ok := i.Parent.Get(); ok && i.Kind.Or("") == "veth" && !i.LinkNetnsid.IsSet() {
 		parts = append(parts, "peer "+clean(parent))
 	}
-	if mac, ok := i.MAC.Get(); ok {
+	if mac, ok := i.MAC.Get(); ok && mac != noMAC {
 		parts = append(parts, mac)
 	}
 	parts = append(parts, "mtu "+decimal(i.MTU))
@@ -160,3 +190,6 @@ func (s *session) interfaceText(i *registry.Interface) string {
 	}
 	return strings.Join(parts, " ")
 }
+
+// noMAC is the hardware address of a device that has none, as the kernel tells it.
+const noMAC = "00:00:00:00:00:00"

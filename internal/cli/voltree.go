@@ -46,6 +46,9 @@ func (s *session) hangDisk(root *branch, d *registry.InventoryDisk) {
 			parts = append(parts, clean(text))
 		}
 	}
+	if l := d.Disk.Loop; l != nil && l.BackingFile.IsSet() {
+		parts = append(parts, "of "+clean(l.BackingFile.Or("")))
+	}
 	if t := d.Disk.PartitionTable; t != nil {
 		parts = append(parts, clean(t.Type))
 	}
