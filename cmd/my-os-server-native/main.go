@@ -57,6 +57,7 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 			State:      s.State,
 			Log:        s.Log,
 			Interfaces: interfaces(s), StateDir: s.StateDir, EtcResolvConf: s.EtcResolvConf,
+			BridgeBackend: registry.BridgeBackend(s.Bridge.Backend), OVSDatapathType: registry.OvsDatapathType(s.Bridge.OVSDatapathType),
 			Reconcile: netops.ReconcileMode(s.Reconcile.Mode), InputPolicy: inputPolicy(s.Firewall, s.Listen),
 			OVSRunDir:   s.OVSRunDir,
 			Unavailable: func() []registry.UnavailableMethod { return lacking },

@@ -43,6 +43,7 @@ type Config struct {
 
 	Firewall  Firewall  `toml:"firewall"`
 	Reconcile Reconcile `toml:"reconcile"`
+	Bridge    Bridge    `toml:"bridge"`
 
 	TLS       TLS       `toml:"tls"`
 	Log       Log       `toml:"log"`
@@ -84,6 +85,18 @@ type Firewall struct {
 type Reconcile struct {
 	Mode string `toml:"mode" reload:"yes"` // one of ReconcileModes
 }
+
+// Bridge says what net.bridge.add makes where a call does not say.
+type Bridge struct {
+	Backend         string `toml:"backend"`           // one of BridgeBackends
+	OVSDatapathType string `toml:"ovs_datapath_type"` // one of OVSDatapathTypes; empty: as Open vSwitch chooses
+}
+
+// BridgeBackends are the values of bridge.backend, OVSDatapathTypes those of bridge.ovs_datapath_type.
+var (
+	BridgeBackends   = []string{"linux", "ovs"}
+	OVSDatapathTypes = []string{"system", "netdev"}
+)
 
 // InputPolicies are the values of firewall.input_policy, ReconcileModes those of reconcile.mode.
 var (
@@ -146,6 +159,7 @@ func Default() Config {
 		HeroSocket: true,
 		Firewall:   Firewall{InputPolicy: "accept", Confirm: 60},
 		Reconcile:  Reconcile{Mode: "report"},
+		Bridge:     Bridge{Backend: "linux"},
 		Log:        Log{Level: "info", Format: "auto"},
 		Limits: Limits{
 			Connections: 1024, ConnectionsPerUser: 64,

@@ -160,6 +160,8 @@ func TestFaults(t *testing.T) {
 		{"falling ports", "[firewall]\nkeep_open = [\"udp/20-10\"]", "c.toml:2:1: firewall.keep_open: \"udp/20-10\": must be"},
 		{"port without a protocol", "[firewall]\nkeep_open = [\"443\"]", "c.toml:2:1: firewall.keep_open: \"443\": must be"},
 		{"numbers for ports", "[firewall]\nkeep_open = [443]", "c.toml:2:14: firewall.keep_open: must be an array of strings"},
+		{"unknown backend", "[bridge]\nbackend = \"macvlan\"", "c.toml:2:1: bridge.backend: must be one of linux, ovs"},
+		{"unknown datapath", "[bridge]\novs_datapath_type = \"dpdk\"", "c.toml:2:1: bridge.ovs_datapath_type: must be one of system, netdev"},
 		{"unknown mode", "[reconcile]\nmode = \"mend\"", "c.toml:2:1: reconcile.mode: must be one of report, repair"},
 		{"metric below 0", "[[interface]]\nname = \"a\"\nmetric = -1", "c.toml:3:1: interface[0].metric: must be from 0 to 4294967295"},
 		{"word for a metric", "[[interface]]\nname = \"a\"\nmetric = \"low\"", "c.toml:3:10: interface.metric: must be an integer"},

@@ -34,6 +34,10 @@ var rules = map[string]func(c *Config) string{
 	"firewall.input_policy": func(c *Config) string { return oneOf(c.Firewall.InputPolicy, InputPolicies) },
 	"firewall.keep_open":    func(c *Config) string { return firstOf(c.Firewall.KeepOpen, ports) },
 	"reconcile.mode":        func(c *Config) string { return oneOf(c.Reconcile.Mode, ReconcileModes) },
+	"bridge.backend":        func(c *Config) string { return oneOf(c.Bridge.Backend, BridgeBackends) },
+	"bridge.ovs_datapath_type": func(c *Config) string {
+		return orEmpty(c.Bridge.OVSDatapathType, func(s string) string { return oneOf(s, OVSDatapathTypes) })
+	},
 
 	"tls.certificate": func(c *Config) string { return cmp.Or(orEmpty(c.TLS.Certificate, absolute), pair(c)) },
 	"tls.key":         func(c *Config) string { return cmp.Or(orEmpty(c.TLS.Key, absolute), pair(c)) },

@@ -48,6 +48,7 @@ type Setup struct {
 	Firewall      config.Firewall    // what happens to what comes in
 	Listen        []string           // where callers from elsewhere are listened for, and stays open
 	Reconcile     config.Reconcile   // what is done about what others change
+	Bridge        config.Bridge      // what net.bridge.add makes where a call does not say
 
 	// OnReload has a function called with each configuration that is taken over while the daemon runs.
 	OnReload func(func(config.Config))
@@ -97,7 +98,7 @@ func open(p Program, f *flags, c config.Config, log *logger, started time.Time) 
 	backend, closeBackend, err := p.Open(Setup{
 		Version: Version(), StartedAt: started, StateDir: folder.path, State: folder.store, Log: d.log, AllowPrivateMounts: c.AllowPrivateMounts, OVSRunDir: c.OVSRunDir,
 		Interfaces: c.Interfaces, EtcResolvConf: c.DNS.EtcResolvConf,
-		Firewall: c.Firewall, Listen: c.Listen, Reconcile: c.Reconcile,
+		Firewall: c.Firewall, Listen: c.Listen, Reconcile: c.Reconcile, Bridge: c.Bridge,
 		OnReload: func(f func(config.Config)) { d.reloaded = append(d.reloaded, f) },
 		ServeAs:  f.alias().Namespace, Upstreams: upstreams, UpstreamUIDs: c.UpstreamUIDs,
 	})
