@@ -53,23 +53,25 @@ var wrongRules = []struct {
 }
 
 func TestWrongACLFilesStopTheStart(t *testing.T) {
-	for _, w := range wrongRules {
-		t.Run(w.name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			file := filepath.Join(dir, "acl.toml")
-			if err := os.WriteFile(file, []byte(w.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			out, err := exec.Command(filepath.Join(bin, "my-os-server-native"), "--no-hero-socket", "--acl", file,
-				"--socket", filepath.Join(dir, "s"), "--state-dir", filepath.Join(dir, "state")).CombinedOutput()
-			if err == nil {
-				t.Fatalf("the server started: %s", out)
-			}
-			if where := fmt.Sprintf("%s:%d: ", file, w.line); !bytes.Contains(out, []byte(where)) || !bytes.Contains(out, []byte(w.reason)) {
-				t.Errorf("want %q and %q in: %s", where, w.reason, out)
-			}
-		})
+	for _, b := range binaries {
+		for _, w := range wrongRules {
+			t.Run(b.name+"/"+w.name, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				file := filepath.Join(dir, "acl.toml")
+				if err := os.WriteFile(file, []byte(w.text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				out, err := exec.Command(filepath.Join(bin, b.name), "--no-hero-socket", "--acl", file,
+					"--socket", filepath.Join(dir, "s"), "--state-dir", filepath.Join(dir, "state")).CombinedOutput()
+				if err == nil {
+					t.Fatalf("the server started: %s", out)
+				}
+				if where := fmt.Sprintf("%s:%d: ", file, w.line); !bytes.Contains(out, []byte(where)) || !bytes.Contains(out, []byte(w.reason)) {
+					t.Errorf("want %q and %q in: %s", where, w.reason, out)
+				}
+			})
+		}
 	}
 }
 
@@ -77,9 +79,15 @@ func TestWrongACLFilesStopTheStart(t *testing.T) {
 // runs, and asks with SIGHUP that it be read.
 func TestWrongACLFilesStayOutOfForce(t *testing.T) {
 	requireRoot(t)
+	for _, b := range binaries {
+		t.Run(b.name, func(t *testing.T) { wrongACLFilesStayOutOfForce(t, b.start) })
+	}
+}
+
+func wrongACLFilesStayOutOfForce(t *testing.T, start func(t *testing.T, args ...string) *server) {
 	file := filepath.Join(t.TempDir(), "acl.toml")
 	put(t, file, goodRules)
-	s := startServer(t, "--acl", file)
+	s := start(t, "--acl", file)
 	c := s.clientAs(2000)
 	defer c.CloseIdleConnections()
 	inForce := func() bool {

@@ -62,7 +62,12 @@ func TestDiscoverIsTheTable(t *testing.T) {
 // other users of the host read what exposes nothing.
 func TestDefaultsOfAPlainHost(t *testing.T) {
 	requireRoot(t)
-	s := startServer(t)
+	for _, b := range binaries {
+		t.Run(b.name, func(t *testing.T) { defaultsOfAPlainHost(t, b.start(t)) })
+	}
+}
+
+func defaultsOfAPlainHost(t *testing.T, s *server) {
 	for _, c := range []struct {
 		uid     uint32
 		method  string
