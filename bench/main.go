@@ -38,9 +38,11 @@ var sections = []struct {
 	{"conntrack", benchConntrack},
 	{"firewall", benchFirewall},
 	{"entries", benchEntries},
+	{"ovs", benchOVS},
 	{"mounts", benchMounts},
 	{"disks", benchDisks},
 	{"subvolumes", benchSubvolumes},
+	{"volumes", benchVolumes},
 	{"ctl", benchCtl},
 }
 
