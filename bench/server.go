@@ -72,8 +72,11 @@ func start(argv ...string) (*daemon, error) {
 	return nil, fmt.Errorf("%s: did not listen: %s", argv[0], d.cmd.Stderr)
 }
 
-func startServer() (*daemon, error) {
-	return start(*server, "--socket", "SOCKET", "--state-dir", "DIR/state", "--no-hero-socket")
+func startServer() (*daemon, error) { return startWith() }
+
+// startWith is startServer with more flags.
+func startWith(flags ...string) (*daemon, error) {
+	return start(append([]string{*server, "--socket", "SOCKET", "--state-dir", "DIR/state", "--no-hero-socket"}, flags...)...)
 }
 
 func (d *daemon) stop() {

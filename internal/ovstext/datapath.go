@@ -79,7 +79,9 @@ func (f *DatapathFlow) actions(text string) {
 	if text == "drop" {
 		return
 	}
-	for part := range parts(text) {
+	for text != "" {
+		var part string
+		part, text = first(text)
 		a := action(part)
 		if a.Arguments == "" && !bare[a.Name] && !strings.HasSuffix(part, ")") {
 			a = Action{Name: "output", Arguments: part} // a port has nothing but its name
@@ -118,8 +120,10 @@ func (f *DatapathFlow) member(text string) (fine bool) {
 // appendKeys appends the fields of a list of keys, the nested ones with the name of what they stand in before them:
 // in_port(2), ct_state(0x2/0x3), ipv4(src=10.0.0.1/255.0.0.0,frag=no), tunnel(tun_id=0x1,flags(df|key)).
 func appendKeys(list []Field, prefix, text string) []Field {
-	for part := range parts(text) {
-		if eq := span(part, "="); eq < len(part) {
+	for text != "" {
+		var part string
+		part, text = first(text)
+		if eq := span(part, '='); eq < len(part) {
 			list = append(list, valued(prefix+part[:eq], part[eq+1:]))
 			continue
 		}
@@ -141,14 +145,14 @@ const nesting = 4
 
 // isList tells whether what stands in brackets is a list of fields, and not a value.
 func isList(s string) bool {
-	first := s[:span(s, ",")]
-	if strings.HasPrefix(first, "{") {
+	head, _ := first(s)
+	if strings.HasPrefix(head, "{") {
 		return false // options of a tunnel
 	}
-	if span(first, "=") < len(first) {
+	if span(head, '=') < len(head) {
 		return true
 	}
-	name, _, ok := inside(first)
+	name, _, ok := inside(head)
 	return ok && name != ""
 }
 

@@ -58,14 +58,11 @@ func (f *Flow) Read(line string) error {
 		}
 		rest = next
 	}
-	match := ""
-	if !strings.HasPrefix(rest, "actions=") {
-		n := span(rest, " ")
-		match = rest[:n]
-		rest = strings.TrimLeft(rest[n:], " ")
+	match, actions, ok := "", "", false
+	if actions, ok = strings.CutPrefix(rest, "actions="); !ok {
+		match, actions, ok = strings.Cut(rest, " actions=")
 	}
-	actions, ok := strings.CutPrefix(rest, "actions=")
-	if !ok {
+	if !ok || strings.IndexByte(match, ' ') >= 0 {
 		return format(line, "no actions")
 	}
 	f.ActionsText, f.Actions = actions, appendActions(f.Actions, actions)
@@ -147,14 +144,16 @@ func number[T uint8 | uint16 | uint32 | uint64 | int64](s string, bits int, to *
 // match takes the priority and the fields.
 func (f *Flow) match(line, text string) error {
 	if rest, ok := strings.CutPrefix(text, "priority="); ok {
-		n := span(rest, ",")
+		n := span(rest, ',')
 		if !number(rest[:n], 16, &f.Priority) {
 			return format(line, "bad priority")
 		}
 		text = rest[min(n+1, len(rest)):]
 	}
 	f.MatchText = text
-	for part := range parts(text) {
+	for text != "" {
+		var part string
+		part, text = first(text)
 		f.Match = append(f.Match, field(part))
 	}
 	return nil

@@ -9,7 +9,6 @@ package ovstext
 import (
 	"errors"
 	"fmt"
-	"iter"
 	"strconv"
 	"strings"
 )
@@ -34,39 +33,51 @@ type Action struct {
 	Arguments string // what stands in its brackets, or behind its colon; "": nothing
 }
 
-// parts are the parts of a list with a comma between them; commas in brackets and in quotes part nothing.
-func parts(s string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for s != "" {
-			n := span(s, ",")
-			if !yield(s[:n]) {
-				return
-			}
-			s = s[min(n+1, len(s)):]
-		}
-	}
+// first is the first part of a list with a comma between them, and the rest; commas in brackets and in quotes part
+// nothing.
+func first(list string) (part, rest string) {
+	n := span(list, ',')
+	return list[:n], list[min(n+1, len(list)):]
 }
 
-// span is how many bytes come before the first of the bytes in stop that stands in no brackets and no quotes: all of
-// them where there is none.
-func span(s, stop string) int {
-	depth, quoted := 0, false
+// What a byte means to span.
+const (
+	opens = 1 + iota
+	closes
+	quotes
+)
+
+var meaning = [256]uint8{'(': opens, '[': opens, '{': opens, ')': closes, ']': closes, '}': closes, '"': quotes}
+
+// span is how many bytes come before the first stop that stands in no brackets and no quotes: all of them where there
+// is none.
+func span(s string, stop byte) int {
+	depth := 0
 	for i := 0; i < len(s); i++ {
 		c := s[i]
-		switch {
-		case quoted:
-			if c == '\\' {
-				i++
-			}
-			quoted = c != '"'
-		case c == '"':
-			quoted = true
-		case depth == 0 && strings.IndexByte(stop, c) >= 0:
+		if c == stop && depth == 0 {
 			return i
-		case c == '(' || c == '[' || c == '{':
+		}
+		switch meaning[c] {
+		case opens:
 			depth++
-		case c == ')' || c == ']' || c == '}':
+		case closes:
 			depth = max(depth-1, 0)
+		case quotes:
+			i += quoted(s[i+1:])
+		}
+	}
+	return len(s)
+}
+
+// quoted is how many bytes there are up to the quote that ends a text, with that: all of them where none does.
+func quoted(s string) int {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
 		}
 	}
 	return len(s)
@@ -74,11 +85,15 @@ func span(s, stop string) int {
 
 // inside is what stands in the brackets that s ends with, and what stands before them: name(inside).
 func inside(s string) (name, in string, ok bool) {
-	open := strings.IndexByte(s, '(')
-	if open < 0 || !strings.HasSuffix(s, ")") || open+1+span(s[open+1:], ")") != len(s)-1 {
+	last := len(s) - 1
+	if last < 0 || s[last] != ')' {
 		return "", "", false
 	}
-	return s[:open], s[open+1 : len(s)-1], true
+	open := strings.IndexByte(s, '(')
+	if open < 0 || open+1+strings.IndexByte(s[open+1:], ')') != last && open+1+span(s[open+1:], ')') != last {
+		return "", "", false
+	}
+	return s[:open], s[open+1 : last], true
 }
 
 // appendActions appends the actions of a list of them.
@@ -86,7 +101,9 @@ func appendActions(list []Action, text string) []Action {
 	if text == "drop" {
 		return list
 	}
-	for part := range parts(text) {
+	for text != "" {
+		var part string
+		part, text = first(text)
 		list = append(list, action(part))
 	}
 	return list
@@ -115,7 +132,10 @@ func field(s string) Field {
 
 func valued(name, value string) Field {
 	f := Field{Name: name, Value: value}
-	if n := span(value, "/"); n < len(value) {
+	if strings.IndexByte(value, '/') < 0 {
+		return f
+	}
+	if n := span(value, '/'); n < len(value) {
 		f.Value, f.Mask = value[:n], value[n+1:]
 	}
 	return f
