@@ -179,6 +179,11 @@ func TestOwnLease6IsHadRenewedAndLost(t *testing.T) {
 	want(t, "addresses", lab.global("eth0"), []string{"2001:db8:5::1000/128"})
 	want(t, "networks", lab.global("lan0"), []string{"2001:db8:100::1/64"})
 	want(t, "routes", lab.refusals(), []string{"unreachable 2001:db8:100::/56"})
+	for _, line := range []string{"nameserver 2001:db8:5::53\n", "search " + lab.domain + "\n"} {
+		if text := lab.resolvConf(lab.dir + "/state/resolv.conf"); !strings.Contains(text, line) {
+			t.Errorf("resolv.conf lacks %q:\n%s", line, text)
+		}
+	}
 	prefix := lab.prefixes()[0]
 	wantMembers(t, "prefix", prefix, object{"prefix": "2001:db8:100::/56", "interface": "eth0", "iaid": float64(dhcp6.IAID("eth0")), "state": "bound", "manager": "my_os_server",
 		"unreachable_route": true, "server_duid": lease["server_duid"], "server": "fe80::1",
@@ -409,6 +414,55 @@ func TestAddress6ThatAnotherHostHasIsDeclined(t *testing.T) {
 	wantMembers(t, "another", mustCall(t, lab.net, "net.lease.restart", object{"interface": "eth0"}), object{"addresses": []any{"2001:db8:5::2000/128"}})
 	want(t, "addresses", lab.global("eth0"), []string{"2001:db8:5::2000/128"})
 	want(t, "networks", lab.global("lan0"), []string{"2001:db8:100::1/64"})
+	lab.inSync()
+}
+
+// TestAddress6AloneIsConfirmed after a crash and when the link comes up; on another network it is given up for another.
+func TestAddress6AloneIsConfirmed(t *testing.T) {
+	lab := newSixLab(t)
+	lab.options.Interfaces = []Interface{{Name: "eth0", IPv6: "dhcp"}}
+	server := lab.advertise("--dhcp-range=2001:db8:5::1000,2001:db8:5::1fff,64,10m", "--ra-param=s0,4,600")
+	lab.start()
+	lab.bound6()
+	addresses := lab.global("eth0")
+	if len(addresses) != 1 || !strings.HasPrefix(addresses[0], "2001:db8:5::1") {
+		t.Fatalf("leased: %q", addresses)
+	}
+	lab.crash()
+	lab.start()
+	lab.bound6()
+	want(t, "after a crash", lab.global("eth0"), addresses)
+	confirms := func(p *process) int { return strings.Count(p.log.String(), "DHCPCONFIRM") }
+	before := confirms(server)
+	if before == 0 {
+		t.Errorf("the server saw no CONFIRM:\n%s", server.log.String())
+	}
+	again := func(of *process, seen int) {
+		t.Helper()
+		lab.until6("question", func() bool { // a busy node may not see that the link was away
+			lab.node.IP("link set eth0 down")
+			time.Sleep(500 * time.Millisecond)
+			lab.node.IP("link set eth0 up")
+			for end := time.Now().Add(4 * time.Second); time.Now().Before(end) && confirms(of) == seen; {
+				time.Sleep(30 * time.Millisecond)
+			}
+			return confirms(of) > seen
+		})
+	}
+	again(server, before)
+	lab.bound6()
+	want(t, "on the same network", lab.global("eth0"), addresses)
+	lab.inSync()
+
+	server.stop()
+	lab.server.IP("addr flush dev s0 scope global", "addr add 2001:db8:6::1/64 dev s0 nodad")
+	server = lab.advertise("--dhcp-range=2001:db8:6::1000,2001:db8:6::1fff,64,10m", "--ra-param=s0,4,600")
+	lab.until6("the other server", func() bool { return strings.Contains(server.log.String(), "sockets bound") })
+	again(server, 0)
+	lab.until6("an address of the other network", func() bool {
+		l := lab.global("eth0")
+		return lab.state6() == "bound" && len(l) == 1 && strings.HasPrefix(l[0], "2001:db8:6::1")
+	})
 	lab.inSync()
 }
 
