@@ -1,9 +1,13 @@
 package netops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
+	"maps"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -19,13 +23,17 @@ const (
 
 // Firewall handles net.firewall: what nf_tables has, dump by dump, each thing sent as it comes.
 func (n *Net) Firewall(ctx context.Context, p *registry.NetFirewallParams, rows *registry.Stream[registry.NftItem]) (*registry.NetFirewallEnd, error) {
+	d := firewallDump{net: n, out: limitedTo(rows, p.Limit), filter: firewallFilter(p), tag: p.Tag}
 	if p.Tag.IsSet() {
-		return nil, nil // no rule of ours is registered yet, so none has a tag
+		return nil, unlessEnough(d.ownRules(ctx))
 	}
-	d := firewallDump{net: n, out: limitedTo(rows, p.Limit), filter: firewallFilter(p)}
 	if err := d.open(ctx); err != nil {
 		if errors.Is(err, nft.ErrNoTables) {
-			return nil, unlessEnough(d.xtables())
+			err = d.xtables()
+			if err == nil {
+				err = d.ownRules(ctx)
+			}
+			return nil, unlessEnough(err)
 		}
 		return nil, err
 	}
@@ -66,6 +74,7 @@ type firewallDump struct {
 	net    *Net
 	out    limited[registry.NftItem]
 	filter nft.Filter
+	tag    registry.Opt[string]
 	row    firewallRow
 
 	conn, inner *nft.Conn
@@ -109,6 +118,9 @@ func (d *firewallDump) run(ctx context.Context, end *registry.NetFirewallEnd) (i
 	if err := d.xtables(); err != nil {
 		return interrupted, unlessEnough(err)
 	}
+	if err := d.ownRules(ctx); err != nil {
+		return interrupted, unlessEnough(err)
+	}
 	after, err := d.conn.Generation(ctx)
 	return interrupted || after != generation, err
 }
@@ -141,6 +153,33 @@ func (d *firewallDump) rules(ctx context.Context) (bool, error) {
 	return sendItems(d, d.conn.Rules(ctx, d.filter), func(r *nft.Rule) registry.NftItem {
 		return registry.NftItem{Rule: d.row.rule(r)}
 	})
+}
+
+// ownRules sends the rules that are registered, also those that the kernel lacks.
+func (d *firewallDump) ownRules(ctx context.Context) error {
+	rules := d.net.kept.rules
+	if rules.Len() == 0 || d.filter.Family != 0 && d.filter.Family != own.Family || d.filter.Table != "" && d.filter.Table != own.Table {
+		return nil
+	}
+	held, err := d.net.wholeTable(ctx)
+	if err != nil {
+		return err
+	}
+	list := slices.SortedFunc(maps.Values(maps.Collect(rules.All())), func(a, b firewallSpec) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), strings.Compare(a.ID, b.ID))
+	})
+	for _, f := range list {
+		if f.Tag != d.tag.Or(f.Tag) {
+			continue
+		}
+		row := f.row()
+		packets, bytes, there := held.countersOf(f)
+		row.Exists, row.Packets, row.Bytes = there, when(there, packets), when(there, bytes)
+		if err := d.out.send(&registry.NftItem{FirewallRule: &row}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sets sends each set with its elements behind it.

@@ -1,6 +1,7 @@
 package netops
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -142,6 +143,41 @@ func TestFirewallRulesOfAllShapesStandTogether(t *testing.T) {
 		m.call("net.firewall.remove_rule", object{"id": id})
 	}
 	want(t, "the other table", m.Run("nft", "-s", "list", "ruleset"), before)
+}
+
+// TestOwnRulesAreListed: with what they counted, by tag, and those that the kernel lacks.
+func TestOwnRulesAreListed(t *testing.T) {
+	c := newCrossing(t)
+	answer(t, c.NetNS, 80)
+	c.call("net.firewall.add_rule", object{"protocol": "tcp", "port": 80, "tag": "web", "comment": "front"})
+	c.call("net.firewall.add_rule", object{"protocol": "tcp", "port": 90, "port_end": 99, "tag": "web"})
+	c.call("net.firewall.add_rule", object{"protocol": "udp", "port": 53, "tag": "dns"})
+	want(t, "asks", asks(c.outside, "tcp", node4, 80), outside4+" to 80")
+	rules := func(params object) (list []object) {
+		for _, item := range objects(c.call("net.firewall", params)["items"]) {
+			if r, ok := item["firewall_rule"].(object); ok {
+				list = append(list, r)
+			} else if params["tag"] != nil {
+				t.Errorf("with a tag: %v", item)
+			}
+		}
+		return list
+	}
+	for _, test := range []struct {
+		params object
+		want   int
+	}{
+		{object{}, 3}, {object{"tag": "web"}, 2}, {object{"tag": "dns"}, 1}, {object{"tag": "none"}, 0}, {object{"table": ownTable}, 3}, {object{"table": "another"}, 0},
+		{object{"family": "ip"}, 0}, {object{"family": "inet"}, 3}, {object{"tag": "web", "limit": 1}, 1},
+	} {
+		want(t, fmt.Sprint(test.params), len(rules(test.params)), test.want)
+	}
+	web := rules(object{"tag": "web"})[0]
+	if n, _ := web["packets"].(float64); n < 1 || web["exists"] != true || web["comment"] != "front" || web["port"] != 80.0 {
+		t.Errorf("%v", web)
+	}
+	c.nft("delete element inet my_os_server open { udp . 53 }")
+	want(t, "gone", some(rules(object{"tag": "dns"})[0], "exists", "packets"), object{"exists": false})
 }
 
 func TestFirewallRefuses(t *testing.T) {

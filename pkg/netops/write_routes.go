@@ -74,6 +74,7 @@ func (n *Net) keepRoute(ctx context.Context, want routeSpec) (*registry.NetRoute
 			return nil, err
 		}
 		result.Route = *row
+		tellRoute(&result.Route, want)
 		return result, nil
 	}
 	err = n.performRoute(ctx, write{method: "net.routes.add", from: []spec{want}, to: []spec{want}}, want, &result.Route)
@@ -92,6 +93,11 @@ func (n *Net) replaceRoute(ctx context.Context, standing, want routeSpec) (*regi
 	return result, err
 }
 
+// tellRoute adds to a route what is registered of it.
+func tellRoute(row *registry.Route, spec routeSpec) {
+	row.Managed, row.Tag, row.Persistent = true, registry.NonZero(spec.Tag), registry.Some(!spec.Passing)
+}
+
 // performRoute performs a write and fills in the route as the kernel made it.
 func (n *Net) performRoute(ctx context.Context, w write, want routeSpec, row *registry.Route) error {
 	told := false
@@ -106,14 +112,15 @@ func (n *Net) performRoute(ctx context.Context, w write, want routeSpec, row *re
 	if err := n.perform(ctx, w); err != nil {
 		return err
 	}
-	if told {
-		return nil
-	}
-	read, err := n.routeRowOf(ctx, want.key())
-	if err == nil {
+	if !told {
+		read, err := n.routeRowOf(ctx, want.key())
+		if err != nil {
+			return err
+		}
 		*row = *read
 	}
-	return err
+	tellRoute(row, want)
+	return nil
 }
 
 // cloneRoute copies a row out of the memory that the next one uses again.

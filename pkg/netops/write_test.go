@@ -246,7 +246,7 @@ func TestRoutesAreMadeReplacedAndDeleted(t *testing.T) {
 	}{
 		{object{"dst": "10.20.0.0/16", "gateway": "192.0.2.1"}, "10.20.0.0/16", object{"gateway": "192.0.2.1", "dev": "v0"}},
 		{object{"dst": "10.21.0.0/16", "interface": "v0", "metric": 7, "mtu": 1300, "preferred_source": "192.0.2.2"}, "10.21.0.0/16", object{"dev": "v0", "metric": 7.0, "prefsrc": "192.0.2.2"}},
-		{object{"dst": "10.22.0.0/16", "type": "blackhole"}, "10.22.0.0/16", object{"type": "blackhole"}},
+		{object{"dst": "10.22.0.0/16", "type": "blackhole", "persistent": false}, "10.22.0.0/16", object{"type": "blackhole"}},
 		{object{"dst": "10.23.0.0/16", "gateway": "2001:db8::1", "interface": "v0"}, "10.23.0.0/16", object{"dev": "v0"}},
 		{object{"dst": "10.24.0.0/16", "gateway": "198.51.100.1", "interface": "v0", "onlink": true, "tos": 8}, "10.24.0.0/16", object{"gateway": "198.51.100.1"}},
 		{object{"dst": "10.25.0.0/16", "nexthops": []object{{"gateway": "192.0.2.1", "weight": 3}, {"interface": "v0"}}}, "10.25.0.0/16", object{}},
@@ -254,10 +254,13 @@ func TestRoutesAreMadeReplacedAndDeleted(t *testing.T) {
 		{object{"dst": "::/0", "interface": "v0", "metric": 9}, "default", object{"dev": "v0", "metric": 9.0}},
 		{object{"dst": "2001:db8:2::/48", "nexthops": []object{{"gateway": "2001:db8::1"}, {"gateway": "2001:db8::3", "weight": 2}}}, "2001:db8:2::/48", object{}},
 	} {
+		c.params["tag"] = "t"
 		got := m.call("net.routes.add", c.params)
 		want(t, "created", got["created"], true)
-		want(t, "managed", got["route"].(object)["managed"], true)
-		want(t, "again", m.call("net.routes.add", c.params)["created"], false)
+		want(t, "route", some(got["route"].(object), "managed", "persistent", "tag"), object{"managed": true, "persistent": c.params["persistent"] != false, "tag": "t"})
+		again := m.call("net.routes.add", c.params)
+		want(t, "again", again["created"], false)
+		want(t, "again", some(again["route"].(object), "managed", "persistent", "tag"), some(got["route"].(object), "managed", "persistent", "tag"))
 		family, table := "-4", "main"
 		if strings.Contains(c.params["dst"].(string), ":") {
 			family = "-6"
