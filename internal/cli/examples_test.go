@@ -41,6 +41,20 @@ func (s *exampleServer) Call(_ context.Context, m *registry.Method, _ any, raw [
 	return nil
 }
 
+// answerWith sets what it answers from now on.
+func (s *exampleServer) answerWith(result []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answer = result
+}
+
+// called is the last call.
+func (s *exampleServer) called() (method string, params []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.method, s.params
+}
+
 // listen starts the server and returns its socket.
 func (s *exampleServer) listen(t *testing.T) string {
 	t.Helper()
@@ -139,13 +153,13 @@ func TestExamplesRun(t *testing.T) {
 			for _, p := range e.Params {
 				want[p.Name] = p.Value
 			}
-			server.answer = e.Result.Value
+			server.answerWith(e.Result.Value)
 			stdout, stderr, code := runHere(t, socket, append(shellWords(line), "-o", "json")...)
 			if code != 0 || stdout != string(e.Result.Value)+"\n" {
 				t.Errorf("%s: exit %d: %s%s", line, code, stderr, cmp.Diff(string(e.Result.Value)+"\n", stdout))
 			}
-			if got := server.params; server.method != m.Name || !sameJSON(t, want, got) {
-				t.Errorf("%s: called %s %s", line, server.method, got)
+			if method, got := server.called(); method != m.Name || !sameJSON(t, want, got) {
+				t.Errorf("%s: called %s %s", line, method, got)
 			}
 			checkForms(t, socket, line, e.Result.Value)
 			n++

@@ -130,8 +130,13 @@ func TestWaitForARebuild(t *testing.T) {
 	if code != 0 || strings.TrimSpace(stdout) != string(array(`,"sync":{"action":"recover","percent":12.5,"speed_bps":8000000,"remaining_s":70}`)) || stderr != "clean\n" {
 		t.Errorf("exit %d: %q %q", code, stdout, stderr)
 	}
-	if string(server.params) != `{"device":"/dev/md/data"}` || len(server.answers) != 0 {
-		t.Errorf("asked for %s, %d answers left", server.params, len(server.answers))
+	if _, params := server.called(); string(params) != `{"device":"/dev/md/data"}` {
+		t.Errorf("asked for %s", params)
+	}
+	server.mu.Lock()
+	defer server.mu.Unlock()
+	if len(server.answers) != 0 {
+		t.Errorf("%d answers left", len(server.answers))
 	}
 }
 
