@@ -59,6 +59,9 @@ func (b bridgeSpec) linkOVS(p *plan, l *heldLink) {
 	if l.Alias != markBridge {
 		b.differs(p, "alias", markBridge, l.Alias, setAlias{b.Name, markBridge})
 	}
+	if l.MTU != b.MTU { // the kernel's datapath takes it from the ports until it is set here too
+		b.differs(p, "mtu", strconv.Itoa(b.MTU), strconv.Itoa(l.MTU), setMTU{b.Name, b.MTU})
+	}
 	for _, a := range b.Addresses {
 		if !l.has(a) {
 			b.differs(p, "address", a.String(), "", addAddress{b.Name, a})
