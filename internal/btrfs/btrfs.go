@@ -86,6 +86,20 @@ func Open(ctx context.Context, path string, wait Waiter) (*Filesystem, error) {
 	return &Filesystem{fd: h.fd, path: path, wait: wait}, nil
 }
 
+// OpenFolder is Open for a folder that is open for reading already: the filesystem is held by a descriptor of its
+// own. Errors: ErrNotBtrfs and *OpError.
+func OpenFolder(ctx context.Context, folder *os.File, wait Waiter) (*Filesystem, error) {
+	path := folder.Name()
+	if err := wait(ctx, func() error { return checkMagic(int(folder.Fd()), path) }); err != nil {
+		return nil, err
+	}
+	fd, err := unix.FcntlInt(folder.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	return &Filesystem{fd: fd, path: path, wait: wait}, nil
+}
+
 // handover passes a descriptor from a call to the caller, who may have given up on it.
 type handover struct {
 	mu      sync.Mutex

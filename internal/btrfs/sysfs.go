@@ -119,8 +119,8 @@ func (s Sysfs) Device(filesystem UUID, device uint64) (DeviceState, bool) {
 func (s Sysfs) Quotas(filesystem UUID) (QuotaStatus, bool) {
 	if _, err := os.Stat(filepath.Join(s.root, filesystem.String(), "qgroups")); err != nil {
 		// The folder comes and goes with quotas; it tells only where the rest of the files is there.
-		_, told := s.Text(filesystem, "exclusive_operation")
-		return QuotaStatus{}, told
+		_, err := os.Stat(filepath.Join(s.root, filesystem.String(), "exclusive_operation"))
+		return QuotaStatus{}, err == nil
 	}
 	mode, _ := s.Text(filesystem, "qgroups/mode")
 	return QuotaStatus{

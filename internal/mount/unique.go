@@ -36,6 +36,16 @@ func UniqueIDs() (map[Key]uint64, error) {
 	}
 }
 
+// UniqueID is that of the mount that a path leads to. It may hang where that does not answer.
+func UniqueID(path string) (uint64, error) {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID_UNIQUE, &st)
+	if err == nil && st.Mask&unix.STATX_MNT_ID_UNIQUE == 0 {
+		err = ErrNoUniqueIDs
+	}
+	return st.Mnt_id, err
+}
+
 // request is struct mnt_id_req of linux/mount.h in its first version (MNT_ID_REQ_SIZE_VER0).
 type request struct {
 	size  uint32

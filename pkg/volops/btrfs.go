@@ -58,6 +58,10 @@ func (v *Vol) openBtrfs(ctx context.Context, path string, m *mount.Mount) (*open
 	if err != nil {
 		return nil, err
 	}
+	return v.openedBtrfs(ctx, f, m)
+}
+
+func (v *Vol) openedBtrfs(ctx context.Context, f *btrfs.Filesystem, m *mount.Mount) (*openBtrfs, error) {
 	info, err := f.Info(ctx)
 	if err != nil {
 		f.Close()

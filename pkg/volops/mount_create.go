@@ -379,10 +379,10 @@ func (v *Vol) mountRow(ctx context.Context, id uint32) (*registry.Mount, error) 
 	}
 	allowed, cancel := newAllowance(ctx)
 	defer cancel()
-	l := v.mountList(table, allowed)
-	defer l.devices.close()
 	for i := range table.Mounts {
-		if table.Mounts[i].ID == id {
+		if m := &table.Mounts[i]; m.ID == id {
+			l := v.mountOnly(ctx, table, allowed, m)
+			defer l.devices.close()
 			l.fill(i)
 			row := l.row
 			return &row, nil

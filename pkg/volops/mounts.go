@@ -63,6 +63,18 @@ func (v *Vol) mountList(table *mount.Table, allowed allowance) *mountList {
 	return l
 }
 
+// mountOnly is mountList for the row of one mount.
+func (v *Vol) mountOnly(ctx context.Context, table *mount.Table, allowed allowance, m *mount.Mount) *mountList {
+	l := &mountList{v: v, table: table, hidden: table.Hidden(), devices: v.devices(allowed), allowed: allowed}
+	if v.root == "" {
+		id, err := hang.Do(ctx, v.calls, number(m), func() (uint64, error) { return mount.UniqueID(m.Target) })
+		if err == nil {
+			l.unique = map[mount.Key]uint64{{ID: m.ID, Parent: m.Parent}: id}
+		}
+	}
+	return l
+}
+
 // choose lists the mounts that the params let through, by their place in the table.
 func (l *mountList) choose(p *registry.VolListMountsParams) ([]int, error) {
 	target, byTarget := p.Target.Get()

@@ -56,7 +56,9 @@ func (r *restorer) stop() {
 }
 
 func (r *restorer) run(ctx context.Context) {
-	events, err := blk.Watch(ctx)
+	watch, stop := context.WithCancel(ctx) // nobody is woken by events when nothing lacks
+	defer stop()
+	events, err := blk.Watch(watch)
 	v := r.v
 	v.mendTables(ctx)
 	v.settleMounts()

@@ -79,7 +79,11 @@ func (v *Vol) openOnBtrfs(ctx context.Context, path string) (*os.File, *openBtrf
 	if err != nil {
 		return nil, nil, pathError(waiting(err, "the filesystem at "+m.Target), path)
 	}
-	f, err := v.openBtrfs(ctx, fmt.Sprintf("/proc/self/fd/%d", folder.Fd()), m)
+	var f *openBtrfs
+	opened, err := btrfs.OpenFolder(ctx, folder, v.waiter(number(m), "the filesystem at "+m.Target))
+	if err == nil {
+		f, err = v.openedBtrfs(ctx, opened, m)
+	}
 	if err != nil {
 		folder.Close()
 		if errors.Is(err, btrfs.ErrNotBtrfs) {

@@ -84,8 +84,12 @@ func (v *Vol) subvolumeList(ctx context.Context, f *openBtrfs) (*subvolumeList, 
 
 // quotas asks the tree, and sysfs for what the tree learns only with the next commit.
 func (f *openBtrfs) quotas(ctx context.Context) (btrfs.QuotaStatus, error) {
+	now, told := f.sysfs.Quotas(f.info.UUID)
+	if told && !now.On { // there is no tree to be looked into
+		return now, nil
+	}
 	q, err := f.QuotaStatus(ctx)
-	if now, told := f.sysfs.Quotas(f.info.UUID); told && err == nil {
+	if told && err == nil {
 		now.Rescanning = q.Rescanning
 		q = now
 	}

@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/fault"
 	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/inuse"
@@ -120,6 +122,7 @@ func (u *unmounting) look(ctx context.Context) (err error) {
 	defer cancel()
 	d := u.v.devices(allowed)
 	defer d.close()
+	d.links = sync.OnceValue(func() blk.Links { return blk.ReadLinks(u.v.root, "/dev/disk/by-uuid", "/dev/disk/by-label") })
 	u.device = d.under(u.mount)
 	return nil
 }
