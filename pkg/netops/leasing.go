@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -461,69 +460,4 @@ func (n *Net) unbind(ctx context.Context, s leaseSpec) error {
 		return err
 	}
 	return n.writeResolvConf()
-}
-
-// ownLeases are the leases of this daemon's clients, for net.lease.
-type ownLeases struct {
-	kept    *netconf.Leases
-	states  map[string]string // by interface
-	states6 map[string]string // of DHCPv6
-	pid     int
-}
-
-func (o *ownLeases) leases() *netconf.Leases { return o.kept }
-
-func (o *ownLeases) holder(l *netconf.Link, v4 bool) netconf.Owner {
-	states := o.states6
-	if v4 {
-		states = o.states
-	}
-	if _, ours := states[l.Name]; !ours {
-		return netconf.Owner{}
-	}
-	return netconf.Owner{Manager: ownManager, PID: o.pid}
-}
-
-// source is what the clients do now, and what they leased.
-func (l *leasing) source() *ownLeases {
-	o := &ownLeases{kept: &netconf.Leases{}, states: map[string]string{}, states6: map[string]string{}, pid: os.Getpid()}
-	for _, r := range l.list {
-		o.source6(r)
-		r.mu.Lock()
-		client, index, mac := r.client, r.index, r.mac
-		r.mu.Unlock()
-		if client == nil {
-			continue
-		}
-		status := client.Status()
-		o.states[r.Name] = stateWord(status.State)
-		holder := netconf.Holder{Manager: ownManager, Interface: r.Name, Index: index}
-		row := netconf.Lease4{Holder: holder, ClientID: dhcp.ClientID(macBytes(mac))}
-		if status.Lease != nil {
-			row = leaseRow(status.Lease, row)
-		}
-		o.kept.V4 = append(o.kept.V4, row)
-	}
-	return o
-}
-
-// stateWord is the table's word for a state: the check of an address is part of requesting it.
-func stateWord(s dhcp.State) string {
-	if s == dhcp.Probing {
-		s = dhcp.Requesting
-	}
-	return string(s)
-}
-
-func leaseRow(l *dhcp.Lease, row netconf.Lease4) netconf.Lease4 {
-	row.Times = netconf.Times{Obtained: l.Obtained, Renew: l.Renew, Rebind: l.Rebind, Expires: l.Expires}
-	row.Address, row.Server, row.NextServer, row.Relay = l.Address, l.Server, l.NextServer, l.Relay
-	row.Routers, row.DNS, row.NTP = l.Routers, l.DNS, l.NTP
-	row.Domain, row.Search, row.Hostname = l.Domain, l.Search, l.Hostname
-	row.MTU, row.Broadcast = l.MTU, l.Broadcast
-	row.Lifetime, row.HasLifetime = l.Lifetime, true
-	for _, r := range l.Routes {
-		row.Routes = append(row.Routes, netconf.Route4{Dst: r.Dst, Gateway: r.Gateway})
-	}
-	return row
 }

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/dhcp6"
-	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/state"
 )
 
@@ -333,49 +332,4 @@ func (l *leasing) duplicate(index int, addr netip.Addr) {
 			client.Duplicate(addr)
 		}
 	}
-}
-
-// source6 adds what the DHCPv6 client of an interface does, and what it leased.
-func (o *ownLeases) source6(r *leaser) {
-	r.mu.Lock()
-	client, index := r.six.client, r.index
-	r.mu.Unlock()
-	if client == nil {
-		return
-	}
-	status := client.Status()
-	o.states6[r.Name] = string(status.State)
-	row := netconf.Lease6{Holder: netconf.Holder{Manager: ownManager, Interface: r.Name, Index: index}}
-	if id, ok := r.net.kept.identity.Get("duid"); ok {
-		row.ClientDUID = id.DUID
-	}
-	if l := status.Lease; l != nil {
-		row.Obtained, row.ServerDUID, row.Server, row.DNS, row.NTP, row.Search = l.Obtained, l.ServerDUID, l.Server, l.DNS, l.NTP, l.Search
-		ia := netconf.IA{IAID: l.IAID, HasID: true, Starts: l.Obtained, T1: spanOf(l.Obtained, l.Renew), T2: spanOf(l.Obtained, l.Rebind)}
-		for _, p := range l.Addresses {
-			row.Addresses = append(row.Addresses, netconf.IAAddress{IA: ia, Lifetimes: lifetimesOf(l, p), Address: p.Prefix.Addr()})
-		}
-		for _, p := range l.Prefixes {
-			row.Prefixes = append(row.Prefixes, netconf.IAPrefix{IA: ia, Lifetimes: lifetimesOf(l, p), Prefix: p.Prefix})
-		}
-	}
-	o.kept.V6 = append(o.kept.V6, row)
-}
-
-// spanOf are the seconds between two instants; 0 where the second never comes.
-func spanOf(from, to time.Time) uint32 {
-	if to.IsZero() {
-		return 0
-	}
-	return uint32(min(max(to.Sub(from).Round(time.Second)/time.Second, 0), netconf.Forever-1))
-}
-
-func lifetimesOf(l *dhcp6.Lease, p dhcp6.Part) netconf.Lifetimes {
-	span := func(t time.Time) uint32 {
-		if t.IsZero() {
-			return netconf.Forever
-		}
-		return spanOf(l.Obtained, t)
-	}
-	return netconf.Lifetimes{Known: true, Preferred: span(p.Preferred), Valid: span(p.Valid)}
 }
