@@ -3,7 +3,6 @@ package netops
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
