@@ -31,6 +31,8 @@ type FaultFile struct {
 	faults  map[string]int // by request: how many come through before
 	failed  int            // requests since the last Fail
 	written int            // writes that succeeded since
+	hangs   string         // the request at which everything stops; empty: at none
+	healed  chan struct{}  // closed when it goes on
 }
 
 // NewFaultFile makes one, sparse, on which every request succeeds. It needs root, and should be called inside
@@ -48,6 +50,7 @@ func NewFaultFile(t testing.TB, size int64) *FaultFile {
 	f := &FaultFile{h: NewHanging(t), backing: backing, size: size, faults: make(map[string]int)}
 	f.Path = f.h.Path + "/" + diskName
 	f.h.serveWith(f.serve)
+	t.Cleanup(func() { f.Heal() })
 	return f
 }
 
@@ -58,17 +61,40 @@ func (f *FaultFile) Fail(request string, after int) {
 	f.faults[request], f.failed, f.written = after, 0, 0
 }
 
+// Hang has the file answer nothing more from the next request of one kind on, until Heal.
+func (f *FaultFile) Hang(request string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hangs, f.healed = request, make(chan struct{})
+}
+
+// wait waits where the file hangs at a request.
+func (f *FaultFile) wait(request string) {
+	f.mu.Lock()
+	healed := f.healed
+	hangs := f.hangs == request
+	f.mu.Unlock()
+	if hangs {
+		<-healed
+	}
+}
+
 // Heal ends all faults and tells how many requests failed since the last one began, and how many writes came
 // through all the same.
 func (f *FaultFile) Heal() (failed, written int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.faults)
+	if f.hangs != "" {
+		f.hangs = ""
+		close(f.healed)
+	}
 	return f.failed, f.written
 }
 
 // fails tells whether a request is to fail.
 func (f *FaultFile) fails(request string) bool {
+	f.wait(request)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	left, faulty := f.faults[request]

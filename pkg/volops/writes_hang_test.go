@@ -3,6 +3,7 @@ package volops
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,5 +73,64 @@ func TestWritesToAHungDisk(t *testing.T) {
 	wantKind(t, failure(t, v, "vol.create_partition", "disk", hung), "os_error", "EIO", `"applied":"no"`)
 	if list := v.state.Interrupted(); len(list) > 0 {
 		t.Errorf("interrupted: %v", list)
+	}
+}
+
+// TestDeviceHangsUnderAWrite has a disk stop answering once it is written to: the call ends at its deadline and says
+// that nobody knows what was reached, its turn lasts until what hangs ends, and then the same call brings it about.
+func TestDeviceHangsUnderAWrite(t *testing.T) {
+	needMkfs(t)
+	testhost.Tool(t, "sgdisk", "gdisk")
+	if !testhost.MountNS(t) {
+		return
+	}
+	const uuid = "0fc63daf-8483-4772-8e79-3d69d8477d02"
+	for _, write := range []struct {
+		method string
+		pairs  func(device string) []any
+	}{
+		{"vol.create_filesystem", func(device string) []any { return []any{"device", device, "type", "btrfs", "uuid", uuid} }},
+		{"vol.create_partition", func(device string) []any { return []any{"disk", device, "uuid", uuid} }},
+	} {
+		t.Run(write.method, func(t *testing.T) {
+			v := writingVol(t)
+			file := testhost.NewFaultFile(t, 130<<20)
+			disk := testhost.NewLoop(t, testhost.LoopOptions{Device: file.Path})
+			call := func(patience time.Duration) error {
+				row, _ := registry.Lookup(write.method)
+				p, err := row.Decode([]byte(params(write.pairs(disk.Path)...)))
+				must(t, err)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				return row.Call(ctx, &registry.Servers{Vol: v}, p, &registry.Out{})
+			}
+			file.Hang(testhost.FaultWrite)
+			within(t, 30*time.Second, "a call", func() {
+				if err := call(3 * time.Second); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("it ended with %v", err)
+				}
+			})
+			if n := len(v.state.Interrupted()); n != 1 || v.Blocked() != 1 {
+				t.Errorf("%d are told of, %d hang", n, v.Blocked())
+			}
+			within(t, 30*time.Second, "another call", func() {
+				if err := call(300 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("while the first one hangs: %v", err)
+				}
+			})
+			if file.Heal(); v.Blocked() > 1 {
+				t.Errorf("%d hang", v.Blocked())
+			}
+			comesTrue(t, "an end of what hung", func() bool { return v.Blocked() == 0 })
+			must(t, call(time.Minute))
+			if list := v.state.Interrupted(); len(list) > 0 {
+				t.Errorf("interrupted: %v", list)
+			}
+			if write.method == "vol.create_filesystem" {
+				checkMountable(t, disk.Path, "btrfs")
+			} else if out := tool(t, "", "sgdisk", "-v", disk.Path); !strings.Contains(out, "No problems found") {
+				t.Errorf("sgdisk -v: %s", out)
+			}
+		})
 	}
 }
