@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +24,8 @@ type guest struct {
 	name string
 	file *os.File
 	mac  byte
+
+	heard map[string]bool
 }
 
 // etherTest is the EtherType for experiments (IEEE 802, 0x88b5), etherVLAN that of a tag.
@@ -47,7 +52,7 @@ func (n *node) boot(tap string, mac byte) *guest {
 	if err != nil {
 		n.t.Fatalf("open %s: %v", tap, err)
 	}
-	g := &guest{t: n.t, name: tap, file: os.NewFile(uintptr(fd), tap), mac: mac}
+	g := &guest{t: n.t, name: tap, file: os.NewFile(uintptr(fd), tap), mac: mac, heard: map[string]bool{}}
 	n.t.Cleanup(func() { g.file.Close() })
 	return g
 }
@@ -66,15 +71,18 @@ func (g *guest) send(vlan uint16, text string) {
 	}
 }
 
-// next is the next text that arrives, with its VLAN.
+// next is the next text that arrives, with its VLAN; "": none does for a while.
 func (g *guest) next() string {
 	g.t.Helper()
 	frame := make([]byte, 2048)
-	_ = g.file.SetReadDeadline(time.Now().Add(time.Minute))
+	_ = g.file.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 	for {
 		n, err := g.file.Read(frame)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return ""
+		}
 		if err != nil {
-			g.t.Fatalf("%s hears nothing: %v", g.name, err)
+			g.t.Fatalf("%s: %v", g.name, err)
 		}
 		rest, vlan := frame[12:n], uint16(0)
 		if binary.BigEndian.Uint16(rest) == etherVLAN {
@@ -86,10 +94,20 @@ func (g *guest) next() string {
 	}
 }
 
-func (g *guest) hears(want string) {
+// reach sends a text until each of some guests has heard it as it must: the switch needs a moment to see that a tap
+// was opened. Whatever else they hear that they may not have heard before is wrong.
+func (g *guest) reach(vlan uint16, text string, must map[*guest]string) {
 	g.t.Helper()
-	if got := g.next(); got != want {
-		g.t.Errorf("%s hears %q, want %q", g.name, got, want)
+	for other, want := range must {
+		for end := time.Now().Add(time.Minute); !other.heard[want]; {
+			if time.Now().After(end) {
+				g.t.Fatalf("%s does not hear %q", other.name, want)
+			}
+			g.send(vlan, text)
+			if got := other.next(); got != "" {
+				other.heard[got] = true
+			}
+		}
 	}
 }
 
@@ -119,19 +137,21 @@ func TestMachinesOnOpenVSwitch(t *testing.T) {
 		l.must(s)
 	}
 	a, b, c, d := n.boot("ta", 0xa), n.boot("tb", 0xb), n.boot("tc", 0xc), n.boot("td", 0xd)
-	a.send(0, "from a")
-	b.hears("0 from a")
-	d.hears("10 from a")
-	d.send(20, "from d in 20")
-	c.hears("0 from d in 20") // and had not heard a before
-	d.send(10, "from d in 10")
-	a.hears("0 from d in 10")
-	b.hears("0 from d in 10")
-	c.send(0, "from c")
-	d.hears("20 from c")
+	a.reach(0, "from a", map[*guest]string{b: "0 from a", d: "10 from a"})
+	d.reach(20, "from d in 20", map[*guest]string{c: "0 from d in 20"})
+	d.reach(10, "from d in 10", map[*guest]string{a: "0 from d in 10", b: "0 from d in 10"})
+	c.reach(0, "from c", map[*guest]string{d: "20 from c"})
 	d.send(30, "from d in 30") // which it may not
-	d.send(20, "last")
-	c.hears("0 last")
+	d.reach(20, "last in 20", map[*guest]string{c: "0 last in 20"})
+	d.reach(10, "last in 10", map[*guest]string{a: "0 last in 10", b: "0 last in 10"})
+	for g, want := range map[*guest][]string{
+		a: {"0 from d in 10", "0 last in 10"}, b: {"0 from a", "0 from d in 10", "0 last in 10"},
+		c: {"0 from d in 20", "0 last in 20"}, d: {"10 from a", "20 from c"},
+	} {
+		if got := slices.Sorted(maps.Keys(g.heard)); !slices.Equal(got, want) {
+			t.Errorf("%s heard %q, want %q", g.name, got, want)
+		}
+	}
 	var verified struct {
 		InSync bool `json:"in_sync"`
 	}

@@ -227,6 +227,12 @@ func TestOVSDriftIsToldAndMended(t *testing.T) {
 		}
 		m.inSync()
 	}
+	m.net.SetReconcile(ReconcileRepair)
+	m.o.Vsctl("set", "Port", "t0", "tag=6", "--", "del-port", "br0", "p0")
+	m.net.reconciler.round(t.Context(), map[place]bool{})
+	m.inSync()
+	want(t, "mended by a round", m.column("Port", "t0", "tag"), "5")
+	m.net.SetReconcile(ReconcileReport)
 	m.o.Vsctl("add-br", "stray", "--", "set", "Bridge", "stray", "datapath_type=netdev", "external_ids:my_os_server=bridge")
 	m.o.Vsctl("add-port", "br0", "p1", "--", "set", "Port", "p1", "external_ids:my_os_server=port")
 	var found []string
