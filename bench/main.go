@@ -38,6 +38,7 @@ var sections = []struct {
 	{"conntrack", benchConntrack},
 	{"firewall", benchFirewall},
 	{"entries", benchEntries},
+	{"objects", benchObjects},
 	{"ovs", benchOVS},
 	{"mounts", benchMounts},
 	{"disks", benchDisks},

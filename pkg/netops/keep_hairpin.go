@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -45,38 +46,49 @@ func (x *heldHairpin) wanted(but string) bool {
 // hairpin tells whether the ports of a bridge of ours get hairpin whatever is registered of them.
 func (h *held) hairpin(bridge string) bool { return h.hairpins[bridge].wanted("") }
 
-// hairpins reads what decides about bridges.
-func (r *reader) hairpins(ctx context.Context, bridges []string) error {
+// hairpins reads what decides about bridges, and of some all ports of ours: a port of one bridge costs the same however
+// many it has.
+func (r *reader) hairpins(ctx context.Context, bridges, withPorts []string) error {
 	for _, bridge := range bridges {
 		if bridge == "" || r.held.hairpins[bridge] != nil {
 			continue
 		}
-		if err := r.hairpin(ctx, bridge); err != nil {
+		if err := r.hairpin(bridge, slices.Contains(withPorts, bridge)); err != nil {
 			return err
+		}
+		if x := r.held.hairpins[bridge]; slices.Contains(withPorts, bridge) && (x.filtered[unix.NFPROTO_IPV4] || x.filtered[unix.NFPROTO_IPV6]) {
+			if err := r.portsOf(ctx, bridge, x); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (r *reader) hairpin(ctx context.Context, bridge string) error {
+func (r *reader) hairpin(bridge string, always bool) error {
 	x := &heldHairpin{filtered: map[uint8]bool{}, behind: map[string]uint8{}}
 	if r.held.hairpins == nil {
 		r.held.hairpins = map[string]*heldHairpin{}
 	}
 	r.held.hairpins[bridge] = x
+	for id, d := range r.net.kept.dnatsByBridge.Find(bridge) {
+		x.behind[id] = d.family()
+	}
+	if len(x.behind) == 0 && !always {
+		return nil
+	}
 	const four, six = "bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"
 	values, err := r.net.settings([]string{four, six})
 	if err != nil {
 		return err
 	}
 	x.filtered[unix.NFPROTO_IPV4], x.filtered[unix.NFPROTO_IPV6] = values[four] != 0, values[six] != 0
-	if values[four] == 0 && values[six] == 0 {
-		return nil
-	}
+	return nil
+}
+
+// portsOf reads our ports of a bridge.
+func (r *reader) portsOf(ctx context.Context, bridge string, x *heldHairpin) error {
 	k := r.net.kept
-	for id, d := range k.dnatsByBridge.Find(bridge) {
-		x.behind[id] = d.family()
-	}
 	for _, t := range k.tapsByBridge.Find(bridge) {
 		if !t.ovs() {
 			x.ports = append(x.ports, heldPort{t.Name, t.Hairpin})

@@ -97,6 +97,7 @@ type needs struct {
 	settings  []string     // by path below /proc/sys/net
 	switched  []string     // bridges and ports of Open vSwitch, by name
 	hairpins  []string     // bridges whose ports may get hairpin
+	allPorts  []string     // of these, those of which all ports of ours are looked at
 }
 
 func (n *needs) add(other needs) {
@@ -110,6 +111,7 @@ func (n *needs) add(other needs) {
 	n.settings = append(n.settings, other.settings...)
 	n.switched = append(n.switched, other.switched...)
 	n.hairpins = append(n.hairpins, other.hairpins...)
+	n.allPorts = append(n.allPorts, other.allPorts...)
 }
 
 // reader reads what the kernel has.
@@ -161,7 +163,7 @@ func (r *reader) read(ctx context.Context, want needs) error {
 	if r.held.settings, err = r.net.settings(want.settings); err != nil {
 		return err
 	}
-	if err := r.hairpins(ctx, want.hairpins); err != nil {
+	if err := r.hairpins(ctx, want.hairpins, want.allPorts); err != nil {
 		return err
 	}
 	r.ovs(ctx, want)

@@ -38,7 +38,7 @@ func (d dnatSpec) last() int             { return max(d.Port, d.PortEnd) }
 
 func (d dnatSpec) needs() needs {
 	n := needsOf(d)
-	n.hairpins = []string{d.Behind}
+	n.hairpins, n.allPorts = []string{d.Behind}, []string{d.Behind}
 	return n
 }
 
