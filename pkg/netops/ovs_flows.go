@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/geomind/my_os_server/internal/hostexec"
 	"github.com/geomind/my_os_server/internal/ovstext"
@@ -68,11 +70,26 @@ func (n *Net) bridgeFlows(ctx context.Context, d *unixctl.Daemon, bridge string,
 	var exit *hostexec.Exit
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return n.switchError(&unixctl.Unavailable{Program: d.Program, PID: d.PID, Socket: n.ovsRunFile(bridge + ".mgmt"), Err: context.DeadlineExceeded})
-	case errors.As(err, &exit) && strings.Contains(exit.Stderr, "onnect"): // Connection refused, failed to connect
-		return n.switchError(&unixctl.Unavailable{Program: d.Program, PID: d.PID, Socket: n.ovsRunFile(bridge + ".mgmt"), Err: errors.New(exit.Stderr)})
+		return n.noFlows(d, bridge, context.DeadlineExceeded)
+	case errors.As(err, &exit) && strings.Contains(exit.Stderr, "onnect"): // Connection refused, failed to connect, connecting to
+		return n.noFlows(d, bridge, errors.New(exit.Stderr))
 	}
 	return toolError(err)
+}
+
+// noFlows is the answer where the management socket of a bridge is of no use. The daemon serves it only as long as it
+// has its database.
+func (n *Net) noFlows(d *unixctl.Daemon, bridge string, cause error) error {
+	err := n.switchError(&unixctl.Unavailable{Program: d.Program, PID: d.PID, Socket: n.ovsRunFile(bridge + ".mgmt"), Err: cause})
+	var gone *registry.UpstreamUnavailableError
+	if conn, lost := net.DialTimeout("unix", n.ovsRunFile(ovsDBSocket), 100*time.Millisecond); lost == nil {
+		conn.Close()
+	} else if errors.As(err, &gone) {
+		const why = "; it serves no flows without its database, which is gone"
+		gone.Cause += why
+		gone.Message += why
+	}
+	return err
 }
 
 // flowLine is the longest line that a flow may have: a message of OpenFlow has 64 KiB, and a byte of it at most some
