@@ -24,19 +24,23 @@ func (n *node) drops() bool {
 	return strings.Contains(n.Run("nft", "list", "ruleset"), "hook input priority filter; policy drop;")
 }
 
+type inputPolicy struct {
+	Policy, Configured string
+	ConfirmBy          string `json:"confirm_by"`
+}
+
 // policy is what net.verify says of the input policy.
-func (l *life) policy(params string) (p struct{ Policy, Configured, Confirm_by string }) {
+func (l *life) policy(params string) inputPolicy {
 	l.node.t.Helper()
 	var v struct {
-		InSync       bool            `json:"in_sync"`
-		Mode         string          `json:"reconcile_mode"`
-		Drift        json.RawMessage `json:"drift"`
-		Input_policy struct{ Policy, Configured, Confirm_by string }
+		InSync bool            `json:"in_sync"`
+		Drift  json.RawMessage `json:"drift"`
+		Policy inputPolicy     `json:"input_policy"`
 	}
 	if err := json.Unmarshal(l.must(step{"net.verify", params}), &v); err != nil || !v.InSync {
 		l.node.t.Errorf("drift %s, %v", v.Drift, err)
 	}
-	return v.Input_policy
+	return v.Policy
 }
 
 func (l *life) hup() { _ = l.cmd.Process.Signal(syscall.SIGHUP) }
@@ -57,7 +61,7 @@ func TestInputPolicyThroughItsLife(t *testing.T) {
 	n := newNode(t)
 	n.configure("[firewall]\ninput_policy = \"drop\"\nkeep_open = [\"tcp/443\"]\nconfirm_s = 600\n")
 	l := n.start(0)
-	if p := l.policy("{}"); !n.drops() || p.Policy != "drop" || p.Confirm_by == "" {
+	if p := l.policy("{}"); !n.drops() || p.Policy != "drop" || p.ConfirmBy == "" {
 		t.Fatalf("on trial: %+v\n%s", p, l.log.String())
 	}
 	l.kill()
@@ -67,12 +71,12 @@ func TestInputPolicyThroughItsLife(t *testing.T) {
 	}
 	l.hup()
 	until(t, "tried again after SIGHUP", n.drops)
-	if p := l.policy(`{"confirm":"input_policy"}`); p.Policy != "drop" || p.Confirm_by != "" {
+	if p := l.policy(`{"confirm":"input_policy"}`); p.Policy != "drop" || p.ConfirmBy != "" {
 		t.Fatalf("confirmed: %+v", p)
 	}
 	l.kill()
 	l = n.start(0)
-	if p := l.policy("{}"); !n.drops() || p.Confirm_by != "" {
+	if p := l.policy("{}"); !n.drops() || p.ConfirmBy != "" {
 		t.Fatalf("killed when it was confirmed: %+v\n%s", p, l.log.String())
 	}
 	if a := l.call(step{"net.nat.add_dnat", `{"protocol":"tcp","port":443,"to_address":"192.0.2.9"}`}); a == nil || a.Error == nil || a.Error.Data["rule"] != "kept_open" {
