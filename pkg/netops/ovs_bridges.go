@@ -11,7 +11,7 @@ import (
 
 // besideTime is how long net.bridge and net.vlan wait for Open vSwitch, whose bridges stand beside the kernel's own:
 // one that hangs must not keep them from telling of these.
-const besideTime = time.Second
+const besideTime = 2 * time.Second
 
 // besideOVS is what the database has where an Open vSwitch runs and answers; else nothing, and net.health says why.
 func (n *Net) besideOVS(ctx context.Context, name registry.Opt[string]) []registry.OvsBridge {

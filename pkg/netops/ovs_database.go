@@ -20,7 +20,7 @@ const ovsDatabase = "Open_vSwitch"
 // as net.verify does, does not wait for each.
 const (
 	ovsPatience  = 5 * time.Second
-	hungPatience = 250 * time.Millisecond
+	hungPatience = time.Second
 	hungTime     = 2 * time.Second
 )
 

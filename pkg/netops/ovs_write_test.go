@@ -369,4 +369,15 @@ func TestOVSSwitchThatHangs(t *testing.T) {
 	}
 	m.o.Signal(testhost.OVSDatabase, syscall.SIGCONT)
 	want(t, "made", m.call("net.vm.create_tap", object{"vm_id": "v", "name": "t0", "bridge": "br0"})["created"], true)
+
+	m.o.Signal(testhost.OVSSwitch, syscall.SIGSTOP)
+	_, err = callWithin(t, m.net, "net.vm.delete_tap", object{"name": "t0"}, 2*time.Second)
+	if !errors.As(err, &gone) || gone.Upstream != "ovs-vswitchd" || gone.Applied.Or("") != registry.AppliedYes {
+		t.Errorf("a removal: %v", err)
+	}
+	m.o.Signal(testhost.OVSSwitch, syscall.SIGCONT)
+	m.o.Vsctl("set", "Open_vSwitch", ".", "external_ids:a=c")
+	want(t, "left after the removal", m.configuration(), before)
+	m.inSync()
+	want(t, "removed already", m.call("net.vm.delete_tap", object{"name": "t0"})["deleted"], false)
 }
