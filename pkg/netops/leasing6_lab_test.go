@@ -35,7 +35,8 @@ func quick6() dhcp6.Timing {
 func newSixLab(t *testing.T) *sixLab {
 	lab := &sixLab{newClientLab(t), testhost.NewNetNS(t)}
 	lab.server.Run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
-	lab.server.Run("ip", "-6", "addr", "flush", "dev", "s0", "scope", "link") // fe80::1 is to be the only one
+	lab.server.IP("link set s0 addrgenmode none") // fe80::1 is to be the only one
+	lab.server.Run("ip", "-6", "addr", "flush", "dev", "s0", "scope", "link")
 	lab.server.IP("addr add 2001:db8:5::1/64 dev s0 nodad", "addr add fe80::1/64 dev s0 nodad")
 	for _, name := range []string{"default", "eth0"} {
 		lab.node.Run("sysctl", "-qw", "net.ipv6.conf."+name+".accept_dad=0")

