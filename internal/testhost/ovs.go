@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,11 +71,24 @@ func NewOVS(t testing.TB, ns *NetNS) *OVS {
 		t.Fatal(err)
 	}
 	o.Run("ovsdb-tool", "create", o.file("conf.db"), ovsSchema)
+	awaitUptime(10) // a switch that is started earlier takes no threads to handle what the kernel passes up
 	o.Start(OVSDatabase)
 	o.Vsctl("--no-wait", "init")
 	o.Start(OVSSwitch)
 	o.Vsctl("init") // waits until the switch has its configuration: before, it lacks most commands
 	return o
+}
+
+// awaitUptime waits until the kernel has run for so many seconds.
+func awaitUptime(seconds float64) {
+	for {
+		text, _ := os.ReadFile("/proc/uptime")
+		up, _, _ := strings.Cut(string(text), " ")
+		if v, err := strconv.ParseFloat(up, 64); err != nil || v > seconds {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 func (o *OVS) file(name string) string { return filepath.Join(o.RunDir, name) }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -297,9 +298,9 @@ func tupleText(t *registry.ConntrackTuple) string {
 	return text + ")"
 }
 
-// trackedText is the line that dpctl/dump-conntrack would print for a row of the userspace datapath.
+// trackedText is the line that dpctl/dump-conntrack would print for a row.
 func trackedText(e *registry.OvsConntrackEntry) string {
-	text := e.Protocol + ",orig=" + tupleText(&e.Original) + ",reply=" + tupleText(&e.Reply) + ",id=0"
+	text := e.Protocol + ",orig=" + tupleText(&e.Original) + ",reply=" + tupleText(&e.Reply) + fmt.Sprint(",id=", fromHex(e.ID.Or("0")))
 	if e.Zone != 0 {
 		text += fmt.Sprintf(",zone=%d", e.Zone)
 	}
@@ -308,21 +309,24 @@ func trackedText(e *registry.OvsConntrackEntry) string {
 		text += "0"
 	}
 	if mark, ok := e.Mark.Get(); ok {
-		var v uint32
-		fmt.Sscanf(mark, "%x", &v)
-		text += fmt.Sprintf(",mark=%d", v)
+		text += fmt.Sprint(",mark=", fromHex(mark))
 	}
 	if labels, ok := e.Labels.Get(); ok {
 		text += ",labels=0x" + strings.TrimLeft(labels, "0")
 	}
 	if state, ok := e.State.Get(); ok {
-		text += ",protoinfo=(state_orig=" + strings.ToUpper(state) + ",state_reply=" + strings.ToUpper(e.StateReply.Or(""))
+		text += ",protoinfo=(state_orig=" + strings.ToUpper(state) + ",state_reply=" + strings.ToUpper(e.StateReply.Or(state)) // the kernel keeps one
 		if w, ok := e.TcpWindowScaleOriginal.Get(); ok {
 			text += fmt.Sprintf(",wscale_orig=%d,wscale_reply=%d", w, e.TcpWindowScaleReply.Or(-1))
 		}
 		text += ",flags_orig=" + e.TcpFlagsOriginal.Or("") + ",flags_reply=" + e.TcpFlagsReply.Or("") + ")"
 	}
 	return text
+}
+
+func fromHex(digits string) uint64 {
+	v, _ := strconv.ParseUint(digits, 16, 64)
+	return v
 }
 
 // checkConntrack compares net.ovs.conntrack with what ovs-appctl(8) prints before and after.
