@@ -183,6 +183,9 @@ func (s tableSpec) line() string {
 
 func (s tableSpec) plan(h *held) (p plan) {
 	shapes := s.kept.knownShapes()
+	if len(shapes) == 0 {
+		return p // the last entry is on its way out
+	}
 	if h.table == nil {
 		p.missing = true
 		p.steps = []step{rebuildTable{s.line()}}

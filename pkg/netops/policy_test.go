@@ -141,9 +141,7 @@ func knock(host string, port int) (net.Conn, error) {
 
 func TestUnconfirmedDropIsRolledBack(t *testing.T) {
 	m := newMaker(t)
-	short := dropping
-	short.Confirm = 700 * time.Millisecond
-	l := m.policed("boot-1", short)
+	l := m.policed("boot-1", dropping)
 	want(t, "on trial", m.dropsInput(), true)
 	want(t, "health", m.check("input_policy")["status"], "degraded")
 	row := m.call("net.verify", object{})["input_policy"].(object)
@@ -152,6 +150,7 @@ func TestUnconfirmedDropIsRolledBack(t *testing.T) {
 	if row["confirm_by"] == nil {
 		t.Error("it does not say until when")
 	}
+	m.net.policing.beginTrial(50 * time.Millisecond) // the minute is over
 	within(t, "the roll-back", func() bool { return !m.dropsInput() })
 	want(t, "nothing is left", m.ruleset(), "")
 	within(t, "the log", func() bool { return l.has("is rolled back") })
@@ -159,7 +158,7 @@ func TestUnconfirmedDropIsRolledBack(t *testing.T) {
 	if _, err := m.confirm(registry.RightAdmin); !errors.As(err, &refused) || !strings.Contains(err.Error(), "nobody confirmed it") {
 		t.Errorf("confirmed too late: %v", err)
 	}
-	if c := m.check("input_policy"); c["status"] != "degraded" || !strings.Contains(c["message"].(string), "nobody confirmed it within 700ms") {
+	if c := m.check("input_policy"); c["status"] != "degraded" || !strings.Contains(c["message"].(string), "nobody confirmed it within 50ms") {
 		t.Errorf("%v", c)
 	}
 	l = m.policed("boot-1", dropping)
@@ -221,6 +220,7 @@ func TestCrashOnTrialComesUpWithAccept(t *testing.T) {
 		m := newMaker(t)
 		m.policed("boot-1", dropping)
 		m.net.policing.endTrial() // what a killed daemon no longer does
+		m.net.reconciler.stop()
 		if err := m.store.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -238,7 +238,6 @@ func TestCrashOnTrialComesUpWithAccept(t *testing.T) {
 		want(t, "health", m.check("input_policy")["status"], "degraded")
 		m.inSync()
 		killed.policing.endTrial()
-		killed.reconciler.stop()
 	}
 }
 
@@ -271,9 +270,10 @@ func TestNarrowerListIsOnTrialAndAWiderOneIsNot(t *testing.T) {
 	before := m.ruleset()
 	set(wider)
 	want(t, "the same changes nothing", m.ruleset(), before)
-	narrower := InputPolicy{Drop: true, Confirm: 500 * time.Millisecond}
+	narrower := InputPolicy{Drop: true, Confirm: time.Minute}
 	set(narrower)
 	want(t, "narrower is on trial", m.call("net.verify", object{})["input_policy"].(object)["confirmed"], false)
+	m.net.policing.beginTrial(50 * time.Millisecond) // the minute is over
 	within(t, "the roll-back", func() bool {
 		return m.call("net.verify", object{})["input_policy"].(object)["confirmed"] == true
 	})

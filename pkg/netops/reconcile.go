@@ -26,6 +26,7 @@ const (
 	settleMost = 2 * time.Second // for how long events that go on put a round off
 	roundShare = 20              // a round is followed by a rest of so many times what it took
 	restLeast  = 250 * time.Millisecond
+	restMost   = 10 * time.Second
 	sweepTime  = 5 * time.Minute // for what no event tells of, as accept_ra
 	itemTime   = 5 * time.Second // for the turn on one object: a write that hangs stops no other
 )
@@ -131,7 +132,7 @@ func (r *reconciler) run(ctx context.Context, links, tables <-chan struct{}, ope
 		r.settle(ctx, &links, &tables)
 		begun := time.Now()
 		next = r.round(ctx, open)
-		if !pause(ctx, max(restLeast, roundShare*time.Since(begun))) {
+		if !pause(ctx, min(max(restLeast, roundShare*time.Since(begun)), restMost)) {
 			return
 		}
 	}
@@ -347,24 +348,25 @@ func (n *Net) inTurn(ctx context.Context, p place, f func(finding) error) error 
 	if s, ok = k.mine(p.Key); !ok {
 		return nil
 	}
-	var h *held
-	if p.Kind == tableKind {
-		h, err = n.lookAtTable(ctx, s.needs())
-	} else {
-		h, err = n.look(ctx, s.needs())
-	}
+	now, err := n.planNow(ctx, s, p)
 	if err != nil {
 		return err
 	}
-	return f(finding{spec: s, plan: s.plan(h), kind: p.Kind, key: p.Key})
+	return f(now)
 }
 
-// lookAtTable looks while nobody changes the own table.
-func (n *Net) lookAtTable(ctx context.Context, want needs) (*held, error) {
-	done, err := n.kept.table.take(ctx)
-	if err != nil {
-		return nil, err
+// planNow plans an object by what the kernel has now; the own table while nobody changes it.
+func (n *Net) planNow(ctx context.Context, s spec, p place) (f finding, err error) {
+	if p.Kind == tableKind {
+		done, err := n.kept.table.take(ctx)
+		if err != nil {
+			return f, err
+		}
+		defer done()
 	}
-	defer done()
-	return n.look(ctx, want)
+	h, err := n.look(ctx, s.needs())
+	if err != nil {
+		return f, err
+	}
+	return finding{spec: s, plan: s.plan(h), kind: p.Kind, key: p.Key}, nil
 }

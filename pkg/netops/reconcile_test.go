@@ -164,7 +164,7 @@ func shuffled(r *rand.Rand, of map[string]func()) []string {
 // mended waits until nothing differs any more, and two looks in a row say so.
 func (m *maker) mended(what string) {
 	m.t.Helper()
-	for end := time.Now().Add(40 * time.Second); ; time.Sleep(30 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(30 * time.Millisecond) {
 		v := m.call("net.verify", object{})
 		if v["in_sync"] == true {
 			return
