@@ -93,9 +93,8 @@ func TestOverrunIsAnEvent(t *testing.T) {
 	drained(l.Events)
 	slow.Store(false)
 	close(release)
-	heard(t, l.Events, "an overrun")
-	if l.Overruns() == 0 {
-		t.Error("no overrun was counted")
+	for l.Overruns() == 0 { // what was heard before it may be an event of its own
+		heard(t, l.Events, "an overrun")
 	}
 	ns.IP("link set d0 mtu 1400")
 	heard(t, l.Events, "a change after it")
