@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,15 +146,13 @@ func TestStorageFaults(t *testing.T) {
 	stages := min(1+testhost.Rounds(1)/20, 6)
 	for i := range len(storageFaults) * 3 * stages {
 		c, request, after := storageFaults[i/3%len(storageFaults)], []string{testhost.FaultRead, testhost.FaultWrite, testhost.FaultFlush}[i%3], i/3/len(storageFaults)
-		if request == testhost.FaultRead && c.again != nil {
-			continue // what a mounted filesystem needs for it is in memory
+		if request == testhost.FaultRead && (c.again != nil || stages == 1 && !slices.Contains([]string{"further partition", "ext4", "mount ext4"}, c.name)) {
+			continue // what a mounted filesystem needs for it is in memory; a device is looked at in one way by all
 		}
 		t.Run(fmt.Sprintf("%s/%s %d", c.name, request, after), func(t *testing.T) {
 			here := *n
 			here.t = t
-			life := *l
-			life.node = &here
-			storageFails(t, &storageScene{node: &here, life: &life, at: t.TempDir() + "/mnt"}, c, request, after)
+			storageFails(t, &storageScene{node: &here, life: &life{node: &here, cmd: l.cmd, ended: l.ended}, at: t.TempDir() + "/mnt"}, c, request, after)
 		})
 	}
 	if !l.stop() {
@@ -180,7 +179,7 @@ func storageFails(t *testing.T, s *storageScene, c storageFault, request string,
 	a := s.life.call(c.write(s))
 	failed, written := file.Heal()
 	if a == nil {
-		t.Fatalf("the daemon died: %s", s.life.log.String())
+		t.Fatal("the daemon died")
 	}
 	t.Logf("%d requests failed, %d writes came through: %s", failed, written, told(a))
 	s.honest(a, failed, written, c.lax || request == testhost.FaultRead)
@@ -193,7 +192,7 @@ func storageFails(t *testing.T, s *storageScene, c storageFault, request string,
 	method := c.write(s).method
 	stands := a.Error == nil || a.Error.Data["applied"] != "no"
 	if again := s.life.call(c.write(s)); again == nil || again.Error != nil && !(stands && method == "vol.snapshot_subvolume" && again.Error.Data["kind"] == "conflict") {
-		t.Fatalf("asked again: %+v\n%s", again, s.life.log.String())
+		t.Fatalf("asked again: %+v", again)
 	}
 	if wrong := c.holds(s); wrong != "" {
 		t.Errorf("asked again: %s", wrong)
