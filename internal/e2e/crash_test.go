@@ -212,18 +212,8 @@ func TestKilledAtEveryMomentItIsOldOrNew(t *testing.T) {
 	for _, c := range crashes {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			reference := newNode(t)
-			l := reference.start(0)
-			for _, s := range c.before {
-				l.must(s)
-			}
-			before := reference.picture()
-			l.must(c.write)
-			after := reference.picture()
-			l.kill()
-			if before == after {
-				t.Fatal("the write changes nothing that the picture shows")
-			}
+			n := newNode(t)
+			before, after := n.reference(c.before, c.write, n.picture)
 			moment := 1
 			for ; !killedAt(t, moment, c.before, c.write, before, after); moment++ {
 				if moment > 200 {
@@ -241,11 +231,36 @@ func TestKilledAtEveryMomentItIsOldOrNew(t *testing.T) {
 
 var total sync.Mutex
 
-// killedAt makes the write with a daemon that dies at a moment, starts another, and compares. It tells
-// whether the daemon came to its end without having met the moment.
+// reference makes the write with a daemon that nothing happens to, and returns what a picture of the node shows
+// before and after it.
+func (n *node) reference(setup []step, write step, picture func() string) (before, after string) {
+	n.t.Helper()
+	l := n.start(0)
+	for _, s := range setup {
+		l.must(s)
+	}
+	before = picture()
+	l.must(write)
+	after = picture()
+	l.kill()
+	if before == after {
+		n.t.Fatal("the write changes nothing that the picture shows")
+	}
+	return before, after
+}
+
+// killedAt is a trial on a node of its own.
 func killedAt(t *testing.T, moment int, setup []step, write step, before, after string) (done bool) {
 	t.Helper()
 	n := newNode(t)
+	return n.trial(moment, setup, write, n.picture, before, after)
+}
+
+// trial makes the write with a daemon that dies at a moment, starts another, and compares. It tells whether the
+// daemon came to its end without having met the moment.
+func (n *node) trial(moment int, setup []step, write step, picture func() string, before, after string) (done bool) {
+	t := n.t
+	t.Helper()
 	n.armed = n.folder + "/armed"
 	l := n.start(moment)
 	for _, s := range setup {
@@ -262,7 +277,7 @@ func killedAt(t *testing.T, moment int, setup []step, write step, before, after 
 		n.start(1 + moment/2%5).kill() // the next one dies too, over what the first has left
 	}
 	l = n.start(0)
-	got := n.picture()
+	got := picture()
 	if got != after && (acknowledged || got != before) {
 		t.Errorf("moment %d (acknowledged %v): after the next start\n%s\nbefore\n%s\nafter\n%s\nlog %s", moment, acknowledged, got, before, after, l.log.String())
 	}
@@ -274,7 +289,7 @@ func killedAt(t *testing.T, moment int, setup []step, write step, before, after 
 		t.Errorf("moment %d: drift %s, %v", moment, verified.Drift, err)
 	}
 	l.must(write) // asked again, it comes about
-	if got := n.picture(); got != after {
+	if got := picture(); got != after {
 		t.Errorf("moment %d: asked again\n%s\nnot\n%s", moment, got, after)
 	}
 	l.kill()

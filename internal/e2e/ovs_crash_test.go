@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -107,17 +106,7 @@ func TestKilledOverOpenVSwitchItIsOldOrNew(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			n := newOVSNode(t)
-			l := n.start(0)
-			for _, s := range c.before {
-				l.must(s)
-			}
-			before := n.ovsPicture()
-			l.must(c.write)
-			after := n.ovsPicture()
-			l.kill()
-			if before == after {
-				t.Fatal("the write changes nothing that the picture shows")
-			}
+			before, after := n.reference(c.before, c.write, n.ovsPicture)
 			moment := first
 			for ; !n.killedAt(moment, c.before, c.write, before, after); moment += stride {
 				points.Add(1)
@@ -131,42 +120,9 @@ func TestKilledOverOpenVSwitchItIsOldOrNew(t *testing.T) {
 	t.Cleanup(func() { t.Logf("killed at %d moments of %d writes", points.Load(), len(ovsCrashes)) })
 }
 
-// killedAt is one trial; see the function of that name.
+// killedAt is a trial on an emptied node.
 func (n *ovsNode) killedAt(moment int, setup []step, write step, before, after string) (done bool) {
-	t := n.t
-	t.Helper()
+	n.t.Helper()
 	n.empty()
-	n.armed = n.folder + "/armed"
-	l := n.start(moment)
-	for _, s := range setup {
-		l.must(s)
-	}
-	if err := os.WriteFile(n.armed, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	acknowledged := l.call(write) != nil
-	if done = l.stop(); done && !acknowledged {
-		t.Fatalf("moment %d: no answer and no death: %s", moment, l.log.String())
-	}
-	if moment%2 == 0 {
-		n.start(1 + moment/2%5).kill()
-	}
-	l = n.start(0)
-	got := n.ovsPicture()
-	if got != after && (acknowledged || got != before) {
-		t.Errorf("moment %d (acknowledged %v): after the next start\n%s\nbefore\n%s\nafter\n%s\nlog %s", moment, acknowledged, got, before, after, l.log.String())
-	}
-	var verified struct {
-		InSync bool `json:"in_sync"`
-		Drift  json.RawMessage
-	}
-	if err := json.Unmarshal(l.must(step{"net.verify", "{}"}), &verified); err != nil || !verified.InSync {
-		t.Errorf("moment %d: drift %s, %v", moment, verified.Drift, err)
-	}
-	l.must(write)
-	if got := n.ovsPicture(); got != after {
-		t.Errorf("moment %d: asked again\n%s\nnot\n%s", moment, got, after)
-	}
-	l.kill()
-	return done
+	return n.trial(moment, setup, write, n.ovsPicture, before, after)
 }
