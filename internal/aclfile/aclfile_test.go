@@ -9,8 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/geomind/my_os_server/pkg/acl"
 	"golang.org/x/sys/unix"
+
+	"github.com/geomind/my_os_server/internal/testhost"
+	"github.com/geomind/my_os_server/pkg/acl"
 )
 
 const (
@@ -85,7 +87,7 @@ func TestLoadRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.root {
-				needRoot(t)
+				testhost.Root(t)
 			}
 			path := filepath.Join(t.TempDir(), "acl.toml")
 			if err := c.lay(path); err != nil {
@@ -103,17 +105,6 @@ func withMode(path string, mode fs.FileMode) error {
 	return errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, mode))
 }
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("needs root")
-	}
-	t.Skip("needs root: it plays several users")
-}
-
 // TestLargestFile: a comment that fills the file to the last byte is still read.
 func TestLargestFile(t *testing.T) {
 	text := readers + "#" + strings.Repeat("x", MaxSize-len(readers)-2) + "\n"
@@ -124,7 +115,7 @@ func TestLargestFile(t *testing.T) {
 
 // TestOwners: root's files are believed by every daemon, the daemon's own by that daemon.
 func TestOwners(t *testing.T) {
-	needRoot(t)
+	testhost.Root(t)
 	for _, c := range []struct {
 		owner, daemon int
 		believed      bool

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 const readers = "[policy]\nanonymous_local = \"read\"\n"
@@ -72,7 +73,7 @@ func TestStateThatCannotBeWritten(t *testing.T) {
 
 // TestAsNobody: a plain user's daemon finds places of its own, and is told what to set where there are none.
 func TestAsNobody(t *testing.T) {
-	needRoot(t)
+	testhost.Root(t)
 	folder := world(t)
 	if err := os.Chown(folder, 65534, 65534); err != nil {
 		t.Fatal(err)
@@ -286,7 +287,7 @@ func (p *process) inItsOwnPasswd(t *testing.T, home string) *process {
 // TestHeroSocket: where the folder is there it is served too, and a daemon that finds it taken says how
 // to do without.
 func TestHeroSocket(t *testing.T) {
-	needRoot(t)
+	testhost.Root(t)
 	home := world(t)
 	hero := home + "/hero/var/sockets"
 	if err := os.MkdirAll(hero, 0o755); err != nil {
@@ -365,7 +366,7 @@ func TestLogReaderStalls(t *testing.T) {
 		w.Close()
 		go func() { p.err = p.Wait(); close(p.waited) }()
 		t.Cleanup(func() { p.Process.Kill(); <-p.waited })
-		waitFor(t, folder+"/s")
+		testhost.Eventually(t, "the socket is made", func() bool { _, err := os.Lstat(folder + "/s"); return err == nil })
 		if gone {
 			r.Close()
 		}
@@ -379,14 +380,4 @@ func TestLogReaderStalls(t *testing.T) {
 			t.Errorf("reader gone: %v, exit status %d", gone, status)
 		}
 	}
-}
-
-func waitFor(t *testing.T, socket string) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if info, err := os.Lstat(socket); err == nil && info.Mode().Type() == fs.ModeSocket {
-			return
-		}
-	}
-	t.Fatalf("%s: never came", socket)
 }

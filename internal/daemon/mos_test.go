@@ -10,13 +10,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/geomind/my_os_server/internal/config"
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/proxy"
 )
 
 // TestStandIn: in the place of mosnetd it listens where that is looked for, with a mode that lets nobody else
 // in, and keeps its state apart.
 func TestStandIn(t *testing.T) {
-	needRoot(t)
+	testhost.Root(t)
 	folder := world(t)
 	if err := os.Chown(folder, 65534, 65534); err != nil {
 		t.Fatal(err)

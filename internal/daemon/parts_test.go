@@ -10,10 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/geomind/my_os_server/internal/config"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/proxy"
-	"github.com/google/go-cmp/cmp"
 )
 
 func env(vars ...string) func(string) string {
@@ -50,7 +52,7 @@ func TestStatePath(t *testing.T) {
 }
 
 func TestStateOfOthers(t *testing.T) {
-	needRoot(t)
+	testhost.Root(t)
 	folder := filepath.Join(t.TempDir(), "state")
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)

@@ -236,14 +236,3 @@ func (p *process) as(uid uint32) *process {
 	p.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	return p
 }
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("needs root")
-	}
-	t.Skip("needs root: it plays several users")
-}

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -21,19 +20,9 @@ import (
 	"time"
 
 	"github.com/geomind/my_os_server/internal/identity"
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/internal/tlssock"
 )
-
-// freePort is an address of the loopback that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // elsewhere is a client that knows the server by its fingerprint and may have a key.
 type elsewhere struct {
@@ -106,7 +95,7 @@ func keyRules(keys ...string) string {
 
 // TestFromElsewhere: who has a named key may call over TLS, others may not; the server's own key outlives it.
 func TestFromElsewhere(t *testing.T) {
-	folder, address := world(t), freePort(t)
+	folder, address := world(t), testhost.FreeAddress(t)
 	named, nameless := newElsewhere(t, address, true), newElsewhere(t, address, false)
 	rules := write(t, folder+"/acl.toml", keyRules(named.public))
 	p := start(t, folder, "--listen", address, "--acl", rules)
@@ -139,7 +128,7 @@ func TestFromElsewhere(t *testing.T) {
 // TestReloadUnderLoad: while certificate and rules are replaced no call of an allowed caller fails, and one
 // whose key is no longer named is refused from the next call on, on the connection that it has.
 func TestReloadUnderLoad(t *testing.T) {
-	folder, address := world(t), freePort(t)
+	folder, address := world(t), testhost.FreeAddress(t)
 	callers := []*elsewhere{newElsewhere(t, address, true), newElsewhere(t, address, true)}
 	revoked := newElsewhere(t, address, true)
 	rules := write(t, folder+"/acl.toml", keyRules(callers[0].public, callers[1].public, revoked.public))

@@ -10,9 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/testhost"
-	"golang.org/x/sys/unix"
 )
 
 func statfs(path string) func() (unix.Statfs_t, error) {
@@ -29,18 +30,6 @@ func threads(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(tasks)
-}
-
-// eventually waits until f holds, for things that the kernel or the runtime do in their own time.
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for range 500 {
-		if f() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Error(what)
 }
 
 // TestThousandCallsOnAFilesystemThatHangs: four of them hang until the deadline, the others are busy,
@@ -88,8 +77,8 @@ func TestThousandCallsOnAFilesystemThatHangs(t *testing.T) {
 	}
 
 	release()
-	eventually(t, "calls are left", func() bool { return g.Blocked() == 0 })
-	eventually(t, "goroutines are left", func() bool { return runtime.NumGoroutine() <= goroutines })
+	testhost.Eventually(t, "calls are left", func() bool { return g.Blocked() == 0 })
+	testhost.Eventually(t, "goroutines are left", func() bool { return runtime.NumGoroutine() <= goroutines })
 }
 
 // TestThreadsEnd: the threads of abandoned calls are not kept by the runtime.
@@ -112,9 +101,9 @@ func TestThreadsEnd(t *testing.T) {
 		t.Fatalf("%d threads while %d calls hang", hung, calls)
 	}
 	fs.Answer()
-	eventually(t, "calls are left", func() bool { return g.Blocked() == 0 })
+	testhost.Eventually(t, "calls are left", func() bool { return g.Blocked() == 0 })
 	// A few more than before: the runtime wants threads of its own to run what came back at once.
-	eventually(t, "threads are left", func() bool { return threads(t) <= hung-calls*3/4 })
+	testhost.Eventually(t, "threads are left", func() bool { return threads(t) <= hung-calls*3/4 })
 	st, err := hang.Do(t.Context(), g, 0, statfs(fs.Path))
 	if err != nil || st.Blocks != testhost.HangingStatfs {
 		t.Errorf("after it came back: %d blocks, %v", st.Blocks, err)

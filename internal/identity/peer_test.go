@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/acl"
 )
 
@@ -190,9 +191,7 @@ func TestPeerOfTCP(t *testing.T) {
 
 // Another user's process connects, with more groups than the first buffer holds.
 func TestPeerOfOtherUser(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can start a process of another user")
-	}
+	testhost.Root(t) // which can start a process of another user
 	many := make([]uint32, 100)
 	for i := range many {
 		many[i] = uint32(70000 + 7*i)

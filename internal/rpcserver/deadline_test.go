@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -116,8 +117,8 @@ func TestHandlerThatHangs(t *testing.T) {
 		t.Errorf("%d calls are abandoned, want 2", n)
 	}
 	close(release)
-	s.log.has(t, readMethod, "a handler came back after its call had ended")
-	eventually(t, "the places are free again", func() bool { return s.ledger.calls.taken() == 0 && s.metrics.abandoned.Load() == 0 })
+	s.log.Await(t, readMethod, "a handler came back after its call had ended")
+	testhost.Eventually(t, "the places are free again", func() bool { return s.ledger.calls.taken() == 0 && s.metrics.abandoned.Load() == 0 })
 	if strings.Contains(s.log.String(), "params are") {
 		t.Error("a handler's params changed under it")
 	}
@@ -135,7 +136,7 @@ func TestHandlerOutlivesItsConnection(t *testing.T) {
 	c := s.dial(t)
 	c.call(t, request(readMethod, ""), "X-Deadline-Ms: 50")
 	c.Close()
-	eventually(t, "the connection is gone", func() bool { return s.ledger.conns.taken.n.Load() == 0 })
+	testhost.Eventually(t, "the connection is gone", func() bool { return s.ledger.conns.taken.n.Load() == 0 })
 	s.ledger.mu.Lock()
 	shares := len(s.ledger.shares)
 	s.ledger.mu.Unlock()
@@ -155,7 +156,7 @@ func TestHandlerThatPanicsAfterItsCall(t *testing.T) {
 	c := s.dial(t)
 	c.call(t, request(readMethod, ""), "X-Deadline-Ms: 50")
 	close(release)
-	s.log.has(t, `"level":"error"`, "too late", "stack", "TestHandlerThatPanicsAfterItsCall")
+	s.log.Await(t, `"level":"error"`, "too late", "stack", "TestHandlerThatPanicsAfterItsCall")
 	c.call(t, request("rpc.health", ""))
 }
 
@@ -216,7 +217,7 @@ func TestHangUp(t *testing.T) {
 				}
 			}
 			if test.want != nil {
-				s.log.has(t, `"code":"canceled"`)
+				s.log.Await(t, `"code":"canceled"`)
 			}
 		})
 	}

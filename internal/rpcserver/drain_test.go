@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -26,7 +27,7 @@ func TestDrain(t *testing.T) {
 	if !idle.closed(t) {
 		t.Error("an idle connection stays open")
 	}
-	eventually(t, "nobody is let in any more", func() bool {
+	testhost.Eventually(t, "nobody is let in any more", func() bool {
 		c, err := net.Dial("unix", s.socket)
 		if err == nil {
 			c.Close()

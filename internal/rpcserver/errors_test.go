@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -101,12 +102,12 @@ func TestAHandlersErrorStaysAsItIs(t *testing.T) {
 }
 
 func TestIncident(t *testing.T) {
-	log := new(syncBuffer)
+	log := new(testhost.Log)
 	s := &Server{log: zerolog.New(log)}
 	e, kind := s.wireError(errors.New("the secret cause"), &facts{method: testMethod(t, readMethod)})
 	if kind != registry.KindInternal || strings.Contains(string(*e.Data)+e.Message, "secret") {
 		t.Errorf("%s: %s %s", kind, e.Message, *e.Data)
 	}
 	id := strings.Split(string(*e.Data), `"`)[7]
-	log.has(t, id, "the secret cause", readMethod)
+	log.Await(t, id, "the secret cause", readMethod)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -46,7 +47,7 @@ func TestLanesTakeNothingOfEachOther(t *testing.T) {
 	stuck := []*client{s.dial(t), s.dial(t)}
 	stuck[0].post(t, request("net.routes", ""))
 	stuck[1].post(t, request("net.status", ""))
-	eventually(t, "the first lane is full", func() bool { return s.ledger.calls.taken() == 2 && s.ledger.streams.taken() == 1 })
+	testhost.Eventually(t, "the first lane is full", func() bool { return s.ledger.calls.taken() == 2 && s.ledger.streams.taken() == 1 })
 	c := s.dial(t)
 	if got := c.call(t, request("net.status", "")); !strings.Contains(got, `"limit":"calls"`) {
 		t.Errorf("a third call in the full lane: %s", got)
@@ -171,5 +172,5 @@ func TestAlias(t *testing.T) {
 			t.Errorf("%.40s: %s", method, got)
 		}
 	}
-	s.log.has(t, `"message":"audit"`, `"for":"token:ci"`, `"method":"net.routes.delete"`)
+	s.log.Await(t, `"message":"audit"`, `"for":"token:ci"`, `"method":"net.routes.delete"`)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/geomind/my_os_server/internal/identity"
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -136,7 +137,7 @@ func TestConnectionLimit(t *testing.T) {
 		t.Error("a fourth connection is let in")
 	}
 	in[0].Close()
-	eventually(t, "a connection is free again", func() bool { return s.ledger.conns.taken.n.Load() == 2 })
+	testhost.Eventually(t, "a connection is free again", func() bool { return s.ledger.conns.taken.n.Load() == 2 })
 	s.dial(t).call(t, request("rpc.health", ""))
 }
 
@@ -243,7 +244,7 @@ func TestBodyLimit(t *testing.T) {
 	}
 	slow := s.dial(t)
 	fmt.Fprintf(slow, "POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(big), big[:100])
-	eventually(t, "the first body is being read", func() bool { return s.ledger.bodies.taken.n.Load() > 0 })
+	testhost.Eventually(t, "the first body is being read", func() bool { return s.ledger.bodies.taken.n.Load() > 0 })
 
 	c := s.dial(t)
 	fmt.Fprintf(c, "POST /rpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 100<<10)

@@ -8,10 +8,12 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 func TestLogWriterKeepsOrder(t *testing.T) {
-	b := new(syncBuffer)
+	b := new(testhost.Log)
 	l := NewLogWriter(b)
 	var want strings.Builder
 	for i := range 1000 {
@@ -31,7 +33,7 @@ func TestLogWriterKeepsOrder(t *testing.T) {
 
 // A line must not wait for the next one to come.
 func TestLogWriterDoesNotSleepThroughALine(t *testing.T) {
-	b := new(syncBuffer)
+	b := new(testhost.Log)
 	l := NewLogWriter(b)
 	defer l.Close()
 	for i := range 2000 {
@@ -83,7 +85,7 @@ func TestLogWriterNeverWaits(t *testing.T) {
 		t.Error("a line after Close is not counted")
 	}
 	close(w)
-	eventually(t, "every line is accounted for", func() bool { return l.Dropped() == lines+1 })
+	testhost.Eventually(t, "every line is accounted for", func() bool { return l.Dropped() == lines+1 })
 }
 
 func BenchmarkLogWriter(b *testing.B) {

@@ -2,7 +2,6 @@ package rpcserver
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -20,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/acl"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -51,7 +50,7 @@ func (f backend) Call(ctx context.Context, m *registry.Method, params any, raw [
 type testServer struct {
 	*Server
 	socket string
-	log    *syncBuffer
+	log    *testhost.Log
 	stop   context.CancelFunc
 	ended  chan error
 	once   sync.Once
@@ -66,7 +65,7 @@ func serve(tb testing.TB, o Options) *testServer {
 // serveOn is serve with one more listener; nil is none.
 func serveOn(tb testing.TB, more net.Listener, o Options) *testServer {
 	tb.Helper()
-	t := &testServer{log: new(syncBuffer), ended: make(chan error, 1)}
+	t := &testServer{log: new(testhost.Log), ended: make(chan error, 1)}
 	o.Log = zerolog.New(t.log)
 	o.Version = "1.2.3"
 	o.DaemonUID = uint32(os.Geteuid())
@@ -113,21 +112,11 @@ func (t *testServer) settled(tb testing.TB) {
 			tb.Logf("left: %d shares, %d connections, %d calls, %d streams, %d bytes of bodies", len(l.shares), l.conns.taken.n.Load(), l.calls.taken(), l.streams.taken(), l.bodies.taken.n.Load())
 		}
 	}()
-	eventually(tb, "everything that was taken is given back", func() bool {
+	testhost.Eventually(tb, "everything that was taken is given back", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		return len(l.shares)+int(l.conns.taken.n.Load()+l.calls.taken()+l.streams.taken()+l.bodies.taken.n.Load()) == 0
 	})
-}
-
-// eventually waits until a condition holds.
-func eventually(tb testing.TB, what string, holds func() bool) {
-	tb.Helper()
-	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			tb.Fatalf("it never came to be that %s", what)
-		}
-	}
 }
 
 // listen makes a Unix socket.
@@ -243,43 +232,3 @@ const (
 	writeMethod  = "net.routes.delete"
 	writeParams  = `{"dst":"192.0.2.0/24"}`
 )
-
-// syncBuffer is a bytes.Buffer that several goroutines may use.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// has waits for a line that contains all of the words.
-func (b *syncBuffer) has(tb testing.TB, words ...string) {
-	tb.Helper()
-	holds := func() bool {
-		for line := range strings.Lines(b.String()) {
-			missing := false
-			for _, w := range words {
-				missing = missing || !strings.Contains(line, w)
-			}
-			if !missing {
-				return true
-			}
-		}
-		return false
-	}
-	for end := time.Now().Add(5 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			tb.Fatalf("the log has no line with %q:\n%s", words, b)
-		}
-	}
-}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 func TestLog(t *testing.T) {
@@ -15,24 +17,24 @@ func TestLog(t *testing.T) {
 	uid := fmt.Sprintf(`"caller":"uid:%d"`, os.Geteuid())
 
 	c.call(t, request(readMethod, ""))
-	s.log.has(t, `"level":"debug","method":"`+readMethod, `"code":"ok"`, pid, uid, `"message":"call"`, `"took_ms":`, `"bytes":`)
+	s.log.Await(t, `"level":"debug","method":"`+readMethod, `"code":"ok"`, pid, uid, `"message":"call"`, `"took_ms":`, `"bytes":`)
 
 	c.call(t, request("rpc.health", ""))
-	s.log.has(t, `"level":"debug","method":"rpc.health"`, pid)
+	s.log.Await(t, `"level":"debug","method":"rpc.health"`, pid)
 
 	c.call(t, request(writeMethod, `{"dst":"192.0.2.0/24","gateway":"192.0.2.1"}`))
-	s.log.has(t, `"level":"info","method":"`+writeMethod, pid, uid, `"params":"{\"dst\":\"192.0.2.0/24\",\"gateway\":\"192.0.2.1\"}"`, `"message":"audit"`)
-	s.log.has(t, `"level":"info","method":"`+writeMethod, pid, uid, `"code":"ok"`, `"message":"call"`)
+	s.log.Await(t, `"level":"info","method":"`+writeMethod, pid, uid, `"params":"{\"dst\":\"192.0.2.0/24\",\"gateway\":\"192.0.2.1\"}"`, `"message":"audit"`)
+	s.log.Await(t, `"level":"info","method":"`+writeMethod, pid, uid, `"code":"ok"`, `"message":"call"`)
 
 	c.call(t, request("vol.usage", `["/panic"]`))
-	s.log.has(t, `"level":"error"`, "incident_id", "a handler's mistake", "wireFailure", "vol.usage")
-	s.log.has(t, `"level":"info","method":"vol.usage"`, `"code":"internal"`)
+	s.log.Await(t, `"level":"error"`, "incident_id", "a handler's mistake", "wireFailure", "vol.usage")
+	s.log.Await(t, `"level":"info","method":"vol.usage"`, `"code":"internal"`)
 
 	c.call(t, request(readMethod, ""), "Authorization: Bearer the-secret-token-0123456789")
-	s.log.has(t, `"level":"info"`, `"code":"unauthenticated"`, `"caller":"unproven"`, `"cause":`)
+	s.log.Await(t, `"level":"info"`, `"code":"unauthenticated"`, `"caller":"unproven"`, `"cause":`)
 
 	c.call(t, `{"jsonrpc":"2.0"`)
-	s.log.has(t, `"level":"debug"`, `"code":"parse_error"`)
+	s.log.Await(t, `"level":"debug"`, `"code":"parse_error"`)
 
 	if log := s.log.String(); strings.Contains(log, "secret-token") {
 		t.Errorf("a secret stands in the log:\n%s", log)
@@ -81,7 +83,7 @@ func TestMetrics(t *testing.T) {
 		t.Error(res, err)
 	}
 	other.Close()
-	eventually(t, "one connection is open", func() bool { return s.ledger.conns.taken.n.Load() == 1 })
+	testhost.Eventually(t, "one connection is open", func() bool { return s.ledger.conns.taken.n.Load() == 1 })
 	fmt.Fprint(c, "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n")
 	res, text, err := c.answer(t)
 	if err != nil || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain; version=0.0.4") {

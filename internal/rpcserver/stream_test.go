@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -123,8 +124,8 @@ func TestStreamThatFails(t *testing.T) {
 			if !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Errorf("a list that broke off looks whole: %d bytes, %v", len(body), err)
 			}
-			s.log.has(t, `"code":"cut"`, broken.Error())
-			s.log.has(t, `"message":"internal error"`, broken.Error())
+			s.log.Await(t, `"code":"cut"`, broken.Error())
+			s.log.Await(t, `"message":"internal error"`, broken.Error())
 		})
 	}
 }
@@ -239,7 +240,7 @@ func TestStreamThatHangs(t *testing.T) {
 	}
 	took(t, start, 200*time.Millisecond)
 	close(release)
-	s.log.has(t, "came back after its call had ended", "deadline exceeded")
+	s.log.Await(t, "came back after its call had ended", "deadline exceeded")
 	s.settled(t)
 }
 
@@ -258,7 +259,7 @@ func TestStreamLimit(t *testing.T) {
 	})
 	first := s.dial(t)
 	first.post(t, request(streamMethod, ""))
-	eventually(t, "one stream is on its way", func() bool { return s.ledger.streams.taken() == 1 })
+	testhost.Eventually(t, "one stream is on its way", func() bool { return s.ledger.streams.taken() == 1 })
 	got := s.dial(t).call(t, request(streamMethod, ""))
 	want := `{"jsonrpc":"2.0","id":1,"error":{"code":1012,"message":"streams: no more than 1 at a time","data":{"kind":"resource_exhausted","limit":"streams","maximum":1}}}`
 	if got != want {
@@ -311,7 +312,7 @@ func TestBatchWhoseClientTakesNothing(t *testing.T) {
 	})})
 	c := s.dial(t)
 	c.post(t, "["+strings.Repeat(request(readMethod, "")+",", 20)+request(writeMethod, writeParams)+"]")
-	s.log.has(t, "the answer to a batch was cut")
+	s.log.Await(t, "the answer to a batch was cut")
 	last := ""
 	for len(ran) > 0 {
 		last = <-ran

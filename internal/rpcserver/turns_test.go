@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -44,7 +45,7 @@ func TestStuckStreamsDoNotStopOthers(t *testing.T) {
 		stuck := s.dial(t)
 		stuck.post(t, request(streamMethod, ""), "X-Deadline-Ms: 4000")
 	}
-	eventually(t, "all turns are taken", func() bool { return len(s.turns) == cap(s.turns) })
+	testhost.Eventually(t, "all turns are taken", func() bool { return len(s.turns) == cap(s.turns) })
 	start := time.Now()
 	c := s.dial(t)
 	c.post(t, request(streamMethod, ""), "X-Deadline-Ms: 20000")
@@ -54,6 +55,6 @@ func TestStuckStreamsDoNotStopOthers(t *testing.T) {
 	if d := time.Since(start); d > 3500*time.Millisecond {
 		t.Errorf("it took %v", d)
 	}
-	eventually(t, "the turns of those that hang are given back", func() bool { return len(s.turns) == 0 })
+	testhost.Eventually(t, "the turns of those that hang are given back", func() bool { return len(s.turns) == 0 })
 	close(release)
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 func (w *workers) waiting() int {
@@ -29,7 +31,7 @@ func TestWorkersAreKeptAndThenEnd(t *testing.T) {
 			t.Fatal(body, err)
 		}
 	}
-	eventually(t, "as many workers wait as may", func() bool { return s.workers.waiting() == idleWorkers })
+	testhost.Eventually(t, "as many workers wait as may", func() bool { return s.workers.waiting() == idleWorkers })
 	c := clients[0]
 	for start := time.Now(); time.Since(start) < 3*workerRest; time.Sleep(10 * time.Millisecond) {
 		c.call(t, request(readMethod, ""))
@@ -38,7 +40,7 @@ func TestWorkersAreKeptAndThenEnd(t *testing.T) {
 	if n := s.workers.waiting(); n != 1 {
 		t.Errorf("%d workers wait, and one is needed", n)
 	}
-	eventually(t, "none waits any more", func() bool { return s.workers.waiting() == 0 })
+	testhost.Eventually(t, "none waits any more", func() bool { return s.workers.waiting() == 0 })
 	s.workers.mu.Lock()
 	defer s.workers.mu.Unlock()
 	if s.workers.looks != nil {

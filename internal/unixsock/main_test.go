@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 // roleVar makes this test binary play another process: it holds the role and its arguments, by spaces.
@@ -135,14 +137,11 @@ func (p *process) stop() error {
 	return err
 }
 
-// needRoot skips a test that plays several users. The gate runs as root and must not skip it.
+// needRoot is for a test that plays several users.
 func needRoot(t *testing.T) {
 	t.Helper()
-	if _, unmapped := unmappedOwner(); os.Geteuid() == 0 && !unmapped {
-		return
+	testhost.Root(t)
+	if _, unmapped := unmappedOwner(); unmapped {
+		testhost.Missing(t, "the users of the host, all of them mapped")
 	}
-	if os.Getenv("CI") != "" {
-		t.Fatal("needs root")
-	}
-	t.Skip("needs root: it plays several users")
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/geomind/my_os_server/internal/rpcserver"
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/proxy"
 )
 
@@ -264,7 +264,7 @@ func TestAbsentAndBack(t *testing.T) {
 	}
 	d := listen(t, f.net(), one)
 	begin := time.Now()
-	eventually(t, "the upstream is found", func() bool { return strings.Contains(call(t, c, "net.status", ""), `"result":1`) })
+	testhost.Eventually(t, "the upstream is found", func() bool { return strings.Contains(call(t, c, "net.status", ""), `"result":1`) })
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("found after %v", took)
 	}
@@ -277,7 +277,7 @@ func TestAbsentAndBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	syscall.Close(stale)
-	eventually(t, "it is gone", func() bool { return strings.Contains(call(t, c, "net.status", ""), "nobody listens") })
+	testhost.Eventually(t, "it is gone", func() bool { return strings.Contains(call(t, c, "net.status", ""), "nobody listens") })
 }
 
 // TestHealthTellsOfUpstreams: up, down, and silent, in GET /health and in the metrics.
@@ -379,12 +379,7 @@ func TestDeadlineAndCancel(t *testing.T) {
 
 // TestUntrustedUpstream is one of a user who could see, and answer, everybody's calls.
 func TestUntrustedUpstream(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if strings.EqualFold(os.Getenv("CI"), "true") {
-			t.Fatal("needs root, and CI runs as root")
-		}
-		t.Skip("needs root: listens as another user")
-	}
+	testhost.Root(t)
 	for _, trusted := range []bool{false, true} {
 		folder := dir(t)
 		socket := folder + "/s"

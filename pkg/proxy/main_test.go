@@ -279,16 +279,6 @@ func call(tb testing.TB, c *http.Client, method, params string, headers ...strin
 	return answer
 }
 
-// eventually waits until a condition holds.
-func eventually(tb testing.TB, what string, holds func() bool) {
-	tb.Helper()
-	for end := time.Now().Add(10 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			tb.Fatalf("it never came to be that %s", what)
-		}
-	}
-}
-
 // syscallUID is who this process runs as, and so who calls.
 var syscallUID = os.Geteuid()
 

@@ -112,5 +112,5 @@ func TestHungMember(t *testing.T) {
 		t.Errorf("asked again, %d calls hang, want 1", v.Blocked())
 	}
 	release()
-	eventually(t, "calls hang although the disk answers", func() bool { return v.Blocked() == 0 })
+	testhost.Eventually(t, "calls hang although the disk answers", func() bool { return v.Blocked() == 0 })
 }

@@ -25,17 +25,6 @@ func within(t *testing.T, most time.Duration, what string, f func()) {
 	}
 }
 
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for range 500 {
-		if f() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Error(what)
-}
-
 // TestHungFilesystem: callers of vol.usage on it end at their deadline or are busy at once; a link to
 // it makes only itself busy; nothing is left when it is gone.
 func TestHungFilesystem(t *testing.T) {
@@ -82,8 +71,8 @@ func TestHungFilesystem(t *testing.T) {
 	}
 	within(t, time.Second/2, "the folder with the link", func() { usageOf(t, v, filepath.Dir(link)) })
 	release()
-	eventually(t, "calls are left", func() bool { return v.Blocked() == 0 })
-	eventually(t, "goroutines are left", func() bool { return runtime.NumGoroutine() <= goroutines })
+	testhost.Eventually(t, "calls are left", func() bool { return v.Blocked() == 0 })
+	testhost.Eventually(t, "goroutines are left", func() bool { return runtime.NumGoroutine() <= goroutines })
 	if err := tryUsage(t, v, mountpoint); err != nil {
 		t.Errorf("once it is gone: %v", err)
 	}
@@ -123,7 +112,7 @@ func TestListWithHungFilesystems(t *testing.T) {
 	for _, release := range releases {
 		release()
 	}
-	eventually(t, "calls are left", func() bool { return v.Blocked() == 0 })
+	testhost.Eventually(t, "calls are left", func() bool { return v.Blocked() == 0 })
 }
 
 // TestListWithFilesystemThatComesBack: what hung once is asked again.
@@ -141,7 +130,7 @@ func TestListWithFilesystemThatComesBack(t *testing.T) {
 		t.Errorf("hung: %v", r)
 	}
 	fs.Answer()
-	eventually(t, "calls are left", func() bool { return v.Blocked() == 0 })
+	testhost.Eventually(t, "calls are left", func() bool { return v.Blocked() == 0 })
 	usage, _ := row()["usage"].(map[string]any)
 	if usage["total_bytes"] != float64(testhost.HangingStatfs*4096) || usage["available_bytes"] != float64(testhost.HangingStatfs/4*4096) {
 		t.Errorf("back: %v", usage)
@@ -172,7 +161,7 @@ func TestHungDisk(t *testing.T) {
 		t.Errorf("Blocked() = %d, want 1", v.Blocked())
 	}
 	release()
-	eventually(t, "calls are left", func() bool { return v.Blocked() == 0 })
+	testhost.Eventually(t, "calls are left", func() bool { return v.Blocked() == 0 })
 	if row := rows(t, v, "vol.list_disks", fmt.Sprintf(`{"path":%q}`, device), "disks")[0]; row["probe_error"] != "EIO" {
 		t.Errorf("once its reads fail: %v", row["probe_error"])
 	}

@@ -328,7 +328,7 @@ func TestInventoryWithHungDisk(t *testing.T) {
 		}
 	}
 	release()
-	eventually(t, "calls are left", func() bool { return v.Blocked() == 0 })
+	testhost.Eventually(t, "calls are left", func() bool { return v.Blocked() == 0 })
 	if r := takeInventory(t, v); !slices.Contains(problemsOf(r, device), "unread") {
 		t.Errorf("once its reads fail: %+v", r.Health)
 	}

@@ -47,7 +47,7 @@ func inTime(t *testing.T, v *Vol, ask func() bool) {
 		if ask() {
 			return
 		}
-		eventually(t, "the calls have ended", func() bool { return v.Blocked() == 0 })
+		testhost.Eventually(t, "the calls have ended", func() bool { return v.Blocked() == 0 })
 	}
 }
 
@@ -199,7 +199,7 @@ func TestPartitionsOfADiskThatHangs(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 	close(release)
-	eventually(t, "the call is left", func() bool { return v.Blocked() == 0 })
+	testhost.Eventually(t, "the call is left", func() bool { return v.Blocked() == 0 })
 	if list = readPartitions(t, v, fmt.Sprintf(`{"disk":%q}`, disk.Path)); list[0].ProbeError.IsSet() || !list[0].InTable.IsSet() {
 		t.Errorf("once it is back: %+v", list)
 	}
