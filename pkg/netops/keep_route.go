@@ -198,6 +198,10 @@ func (r routeSpec) plan(h *held) (p plan) {
 // compare notes where the kernel's route is not as registered. What the kernel chose by itself is not
 // compared.
 func (r routeSpec) compare(p *plan, h *held, have *heldRoute) {
+	if len(r.NextHops) == 1 && len(have.Hops) == 0 { // which to the kernel is no multipath route
+		way := r.NextHops[0]
+		r.Gateway, r.Interface, r.OnLink, r.NextHops = way.Gateway, way.Interface, way.OnLink, nil
+	}
 	differ := func(field, want, is string) {
 		if want != is {
 			p.differ(field, want, is, nil)

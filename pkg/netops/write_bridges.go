@@ -152,6 +152,7 @@ func (n *Net) bridgeRowOf(ctx context.Context, name string) (*registry.Bridge, e
 
 // BridgeDelete handles net.bridge.delete.
 func (n *Net) BridgeDelete(ctx context.Context, p *registry.NetBridgeDeleteParams) (*registry.NetBridgeDeleteResult, error) {
+	p.Name = n.linkName(p.Name)
 	d, unlock, err := n.lockBridge(ctx, p.Name)
 	if err != nil {
 		return nil, err

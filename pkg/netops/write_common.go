@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,8 +35,16 @@ type comparison []registry.Difference
 
 func given[T comparable](c *comparison, field string, asked registry.Opt[T], existing T) {
 	if v, ok := asked.Get(); ok && v != existing {
-		*c = append(*c, registry.Difference{Field: field, Existing: fmt.Sprint(existing), Asked: fmt.Sprint(v)})
+		*c = append(*c, registry.Difference{Field: field, Existing: valueText(existing), Asked: valueText(v)})
 	}
+}
+
+// valueText is a value as a difference tells it: none where nothing is set.
+func valueText[T comparable](v T) string {
+	if text := fmt.Sprint(v); text != "" && any(v) != any(netip.Addr{}) {
+		return text
+	}
+	return "none"
 }
 
 // givenList compares a list in whatever order; nil was not given.
@@ -44,7 +53,7 @@ func givenList[T interface{ String() string }](c *comparison, field string, aske
 		return
 	}
 	if a, e := listText(asked), listText(existing); a != e {
-		*c = append(*c, registry.Difference{Field: field, Existing: e, Asked: a})
+		*c = append(*c, registry.Difference{Field: field, Existing: valueText(e), Asked: valueText(a)})
 	}
 }
 
@@ -62,13 +71,21 @@ type plain string
 
 func (p plain) String() string { return string(p) }
 
-func wordsOf(list []string) []plain {
+// vlansOf are VLAN ids and ranges as the fewest ranges, so that two lists of the same VLANs are the same; nil was not given.
+func vlansOf(list []string) []plain {
 	if list == nil {
 		return nil
 	}
+	var ids []uint16
+	for _, r := range list {
+		ids = slices.AppendSeq(ids, vlanIDs(r))
+	}
+	slices.Sort(ids)
 	out := make([]plain, 0, len(list))
-	for _, s := range list {
-		out = append(out, plain(s))
+	for i, j := 0, 0; i < len(ids); i = j {
+		for j = i + 1; j < len(ids) && ids[j] <= ids[j-1]+1; j++ {
+		}
+		out = append(out, plain(portsText(int(ids[i]), int(ids[j-1]))))
 	}
 	return out
 }

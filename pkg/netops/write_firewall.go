@@ -20,6 +20,7 @@ func (n *Net) FirewallAddRule(ctx context.Context, p *registry.NetFirewallAddRul
 	if err := checkFirewallRule(p); err != nil {
 		return nil, err
 	}
+	p.Interface = n.linkNameOf(p.Interface)
 	want := wantedRule(p)
 	unlock, err := n.state.Lock(ctx, append(want.locks(), rangeLock(want)...)...)
 	if err != nil {

@@ -14,6 +14,7 @@ func (n *Net) NATAddDNAT(ctx context.Context, p *registry.NetNATAddDNATParams) (
 	if err := checkDNAT(p); err != nil {
 		return nil, err
 	}
+	p.Interface = n.linkNameOf(p.Interface)
 	want := wantedDNAT(p)
 	if want.ToAddress.IsLoopback() {
 		return nil, refused("loopback_target", "", "to_address %s is a loopback address, which nothing can be forwarded to from outside", want.ToAddress)
@@ -205,6 +206,7 @@ func (n *Net) NATAddSNAT(ctx context.Context, p *registry.NetNATAddSNATParams) (
 	if err := checkSNAT(p); err != nil {
 		return nil, err
 	}
+	p.OutInterface = n.linkNameOf(p.OutInterface)
 	want := wantedSNAT(p)
 	if err := n.checkLink(ctx, want.OutInterface); err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 
 // BridgeAddPort handles net.bridge.add_port.
 func (n *Net) BridgeAddPort(ctx context.Context, p *registry.NetBridgeAddPortParams) (*registry.NetBridgeAddPortResult, error) {
+	p.Bridge, p.Interface = n.linkName(p.Bridge), n.linkName(p.Interface)
 	var f faults
 	f.checkVLANs(p.Pvid, p.Vlans, p.Untagged)
 	if p.Bridge == p.Interface {
@@ -68,8 +69,8 @@ func (n *Net) portStanding(p *registry.NetBridgeAddPortParams) (standing spec, h
 	compare := func(bridge string, o *portSettings) {
 		given(&c, "bridge", registry.Some(p.Bridge), bridge)
 		given(&c, "pvid", p.Pvid, int64(o.PVID))
-		givenList(&c, "vlans", wordsOf(p.Vlans), wordsOf(o.VLANs))
-		givenList(&c, "untagged", wordsOf(p.Untagged), wordsOf(o.Untagged))
+		givenList(&c, "vlans", vlansOf(p.Vlans), vlansOf(o.VLANs))
+		givenList(&c, "untagged", vlansOf(p.Untagged), vlansOf(o.Untagged))
 		given(&c, "isolated", p.Isolated, o.Isolated)
 		given(&c, "hairpin", p.Hairpin, o.Hairpin)
 	}
@@ -196,6 +197,7 @@ func portNames(ctx context.Context, conn *rtnl.Conn, index int) (names []string,
 
 // BridgeRemovePort handles net.bridge.remove_port.
 func (n *Net) BridgeRemovePort(ctx context.Context, p *registry.NetBridgeRemovePortParams) (*registry.NetBridgeRemovePortResult, error) {
+	p.Bridge, p.Interface = n.linkName(p.Bridge), n.linkName(p.Interface)
 	unlock, pair, paired, err := n.lockPort(ctx, p)
 	if err != nil {
 		return nil, err
@@ -282,6 +284,7 @@ func (n *Net) isMember(ctx context.Context, p *registry.NetBridgeRemovePortParam
 
 // BridgeConnect handles net.bridge.connect.
 func (n *Net) BridgeConnect(ctx context.Context, p *registry.NetBridgeConnectParams) (*registry.NetBridgeConnectResult, error) {
+	p.A, p.B = n.linkName(p.A), n.linkName(p.B)
 	if p.A == p.B {
 		return nil, (&faults{{Path: "b", Message: "must be another bridge than a"}}).err()
 	}

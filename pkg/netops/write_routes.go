@@ -22,6 +22,10 @@ func (n *Net) RoutesAdd(ctx context.Context, p *registry.NetRoutesAddParams) (*r
 	if err := checkRoute(p); err != nil {
 		return nil, err
 	}
+	p.Interface = n.linkNameOf(p.Interface)
+	for i := range p.Nexthops {
+		p.Nexthops[i].Interface = n.linkNameOf(p.Nexthops[i].Interface)
+	}
 	want := wantedRoute(p)
 	id := want.id()
 	unlock, err := n.state.Lock(ctx, want.locks()...)
@@ -30,10 +34,14 @@ func (n *Net) RoutesAdd(ctx context.Context, p *registry.NetRoutesAddParams) (*r
 	}
 	defer unlock()
 	standing, registered := n.kept.routes.Get(id)
-	c := routeDifferences(p, &standing)
-	switch {
-	case !registered:
+	if !registered {
 		return n.makeRoute(ctx, want)
+	}
+	c := routeDifferences(p, &standing)
+	if c, err = n.butChosen(ctx, c, standing); err != nil {
+		return nil, err
+	}
+	switch {
 	case len(c) == 0:
 		return n.keepRoute(ctx, standing)
 	case p.Replace.Or(false):
@@ -189,6 +197,9 @@ func (n *Net) foreignRoute(ctx context.Context, want routeSpec) error {
 	for _, r := range h.routes[want.key()] {
 		what = "a route of protocol " + protocolName(r.Protocol)
 	}
+	if len(h.routes[want.key()]) == 0 && len(want.NextHops) > 1 { // the kernel took the first ways back
+		return (&faults{{Path: "nexthops", Message: "must be different ways for an IPv6 destination; the kernel finds two of them the same"}}).err()
+	}
 	return foreign("route", want.id(), fmt.Sprintf("%s to %s stands with this table, tos and metric, which this daemon did not make: choose another metric, or delete it with force", what, want.Dst))
 }
 
@@ -237,6 +248,24 @@ func routeDifferences(p *registry.NetRoutesAddParams, r *routeSpec) (c compariso
 	return c
 }
 
+// butChosen takes out of a comparison the interface that was left to the kernel and that it chose so.
+func (n *Net) butChosen(ctx context.Context, c comparison, standing routeSpec) (comparison, error) {
+	at := slices.IndexFunc(c, func(d registry.Difference) bool { return d.Field == "interface" })
+	if at < 0 || standing.Interface != "" || len(standing.NextHops) > 0 {
+		return c, nil
+	}
+	h, err := n.look(ctx, standing.needs())
+	if err != nil {
+		return nil, err
+	}
+	for _, have := range h.routes[standing.key()] {
+		if have.Protocol == RouteProtocol && h.nameOf(have.OIF) == c[at].Asked {
+			return slices.Delete(c, at, at+1), nil
+		}
+	}
+	return c, nil
+}
+
 // String is the way in the words of ip-route(8).
 func (h hopSpec) String() string {
 	words := append(wayText(h.Gateway, h.Interface), "weight", strconv.Itoa(h.Weight))
@@ -277,6 +306,11 @@ func checkRoute(p *registry.NetRoutesAddParams) error {
 	f.checkGateway("gateway", p.Dst, p.Gateway)
 	for i, h := range p.Nexthops {
 		path := "nexthops[" + strconv.Itoa(i) + "]"
+		if same := slices.IndexFunc(p.Nexthops[:i], func(o registry.RouteNextHopParam) bool {
+			return o.Gateway == h.Gateway && o.Interface == h.Interface
+		}); same >= 0 && p.Dst.Addr().Is6() {
+			f.add(path, "must not be the way of nexthops[%d] again for an IPv6 destination: weight says how often it is taken", same)
+		}
 		if !h.Gateway.IsSet() && !h.Interface.IsSet() {
 			f.add(path, "must have a gateway or an interface")
 		}
@@ -299,6 +333,7 @@ func (f *faults) checkGateway(path string, dst netip.Prefix, gateway registry.Op
 
 // RoutesDelete handles net.routes.delete.
 func (n *Net) RoutesDelete(ctx context.Context, p *registry.NetRoutesDeleteParams) (*registry.NetRoutesDeleteResult, error) {
+	p.Interface = n.linkNameOf(p.Interface)
 	key := ownKey{p.Dst, uint32(p.Table.Or(unix.RT_TABLE_MAIN)), uint8(p.Tos.Or(0)), metricOf(p.Dst, p.Metric)}
 	unlock, err := n.state.Lock(ctx, state.Exclusive("route/"+key.String()))
 	if err != nil {
@@ -344,8 +379,11 @@ func (n *Net) deleteHeld(ctx context.Context, p *registry.NetRoutesDeleteParams,
 	if err != nil {
 		return nil, err
 	}
+	gone := registered && !slices.ContainsFunc(h.routes[key], func(r heldRoute) bool { return r.Protocol == RouteProtocol })
 	found := slices.DeleteFunc(h.routes[key], func(r heldRoute) bool { return !r.goes(h, p) })
 	switch {
+	case len(found) == 0 && gone && standing.goes(p): // else it would be there again after a boot
+		return n.deleteOwn(ctx, standing)
 	case len(found) == 0:
 		return &registry.NetRoutesDeleteResult{}, nil
 	case len(found) > 1:
@@ -370,6 +408,19 @@ func (r *heldRoute) goes(h *held, p *registry.NetRoutesDeleteParams) bool {
 	hops := append([]heldHop{{Gateway: r.Gateway, OIF: r.OIF}}, r.Hops...)
 	return slices.ContainsFunc(hops, func(hop heldHop) bool {
 		return (!hasGateway || hop.Gateway == gateway) && (!hasName || h.nameOf(hop.OIF) == name)
+	})
+}
+
+// goes tells the same of a route that is registered. An interface that is left to the kernel may be any.
+func (r routeSpec) goes(p *registry.NetRoutesDeleteParams) bool {
+	gateway, hasGateway := p.Gateway.Get()
+	name, hasName := p.Interface.Get()
+	ways := r.NextHops
+	if len(ways) == 0 {
+		ways = []hopSpec{{Gateway: r.Gateway, Interface: r.Interface}}
+	}
+	return slices.ContainsFunc(ways, func(way hopSpec) bool {
+		return (!hasGateway || way.Gateway == gateway) && (!hasName || way.Interface == "" || way.Interface == name)
 	})
 }
 

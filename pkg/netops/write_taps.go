@@ -15,6 +15,7 @@ func (n *Net) VMCreateTap(ctx context.Context, p *registry.NetVMCreateTapParams)
 	if err := checkTap(p); err != nil {
 		return nil, err
 	}
+	p.Bridge = n.linkNameOf(p.Bridge)
 	key := tapKey(p.VMID, int(p.Nic.Or(0)))
 	name := p.Name.Or("tap" + digest("tap", p.VMID, strconv.FormatInt(p.Nic.Or(0), 10))[:8])
 	objects := []state.Object{state.Exclusive("tap/" + key), lockLink(name)}
@@ -132,8 +133,8 @@ func tapDifferences(p *registry.NetVMCreateTapParams, t *tapSpec) (c comparison)
 	given(&c, "multi_queue", p.MultiQueue, t.MultiQueue)
 	given(&c, "vnet_hdr", p.VnetHdr, t.VnetHdr)
 	given(&c, "pvid", p.Pvid, int64(t.PVID))
-	givenList(&c, "vlans", wordsOf(p.Vlans), wordsOf(t.VLANs))
-	givenList(&c, "untagged", wordsOf(p.Untagged), wordsOf(t.Untagged))
+	givenList(&c, "vlans", vlansOf(p.Vlans), vlansOf(t.VLANs))
+	givenList(&c, "untagged", vlansOf(p.Untagged), vlansOf(t.Untagged))
 	given(&c, "isolated", p.Isolated, t.Isolated)
 	given(&c, "hairpin", p.Hairpin, t.Hairpin)
 	return c
@@ -180,6 +181,7 @@ func (o *portSettings) ranges() (list []registry.VlanRange) {
 
 // VMDeleteTap handles net.vm.delete_tap.
 func (n *Net) VMDeleteTap(ctx context.Context, p *registry.NetVMDeleteTapParams) (*registry.NetVmDeleteTapResult, error) {
+	p.Name = n.linkName(p.Name)
 	t, unlock, registered, err := n.lockTap(ctx, p.Name)
 	if err != nil {
 		return nil, err
