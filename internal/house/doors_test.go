@@ -28,7 +28,8 @@ var doors = map[string][]string{
 	"internal/unixsock":  {},
 	"internal/tlssock":   {},
 	"internal/config":    {},
-	"internal/rpcserver": {"pkg/registry", "pkg/acl", "internal/identity", "internal/tlssock", "internal/jsonwire"},
+	"internal/metrics":   {},
+	"internal/rpcserver": {"pkg/registry", "pkg/acl", "internal/identity", "internal/tlssock", "internal/jsonwire", "internal/metrics"},
 
 	"pkg/client":       {"pkg/registry", "internal/unixsock", "internal/identity", "internal/jsonwire"},
 	"internal/cli":     {"pkg/client", "pkg/registry", "pkg/acl", "internal/jsonwire"},
@@ -65,7 +66,7 @@ var doors = map[string][]string{
 	"internal/fault": {},
 	"internal/state": {"internal/fault"},
 
-	"pkg/proxy": {"pkg/registry", "internal/jsonwire", "internal/unixsock"},
+	"pkg/proxy": {"pkg/registry", "internal/jsonwire", "internal/unixsock", "internal/metrics"},
 
 	"internal/daemon":         {"api", "internal/state", "pkg/registry", "pkg/acl", "internal/aclfile", "internal/config", "internal/identity", "internal/rpcserver", "internal/unixsock", "internal/tlssock", "pkg/proxy"},
 	"cmd/my-os-server-mos":    {"pkg/proxy", "internal/daemon", "internal/rpcserver"},

@@ -168,6 +168,6 @@ var jsonType = []string{"application/json"}
 // write puts p on the wire behind what is there.
 func (x *exchange) write(p []byte) error {
 	n, err := x.c.sendThrough(x.w, p)
-	x.s.metrics.sent.Add(float64(n))
+	x.s.metrics.sent.Add(uint64(n))
 	return err
 }

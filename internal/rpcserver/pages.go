@@ -8,9 +8,8 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"github.com/geomind/my_os_server/internal/jsonwire"
+	"github.com/geomind/my_os_server/internal/metrics"
 	"github.com/geomind/my_os_server/pkg/acl"
 )
 
@@ -18,7 +17,6 @@ import (
 type pages struct {
 	health, document, wellKnown []byte
 	more                        HealthReporter // nil: GET /health is health alone
-	metrics                     http.Handler
 }
 
 // HealthReporter is a Backend that has more to say at GET /health.
@@ -44,7 +42,7 @@ func readInfo(document []byte) (info documentInfo, err error) {
 	return info, cmp.Or(o.Err(), errors.New("has no member info"))
 }
 
-func newPages(o *Options, m *metrics) (*pages, error) {
+func newPages(o *Options) (*pages, error) {
 	info, err := readInfo(o.Document)
 	if err != nil {
 		return nil, fmt.Errorf("OpenRPC document: %w", err)
@@ -62,7 +60,7 @@ func newPages(o *Options, m *metrics) (*pages, error) {
 		Description string `json:"description"`
 		Socket      string `json:"socket"`
 	}{"openrpc", o.Service, info.Title, o.Version, info.Description, "rpc"}
-	p := &pages{document: o.Document, metrics: promhttp.HandlerFor(m.gatherer, promhttp.HandlerOpts{DisableCompression: true})}
+	p := &pages{document: o.Document}
 	if p.health, err = json.Marshal(health); err != nil {
 		return nil, err
 	}
@@ -95,7 +93,7 @@ func (x *exchange) servePage() {
 	case page == nil:
 		x.serveMetrics()
 	default:
-		x.servePlain(page)
+		x.servePlain(jsonType, page)
 	}
 }
 
@@ -109,15 +107,17 @@ func (p *pages) healthNow() []byte {
 	return append(b, '}')
 }
 
-func (x *exchange) servePlain(page []byte) {
+func (x *exchange) servePlain(mediaType []string, page []byte) {
 	h := x.w.Header()
-	h["Content-Type"] = jsonType
+	h["Content-Type"] = mediaType
 	h["Content-Length"] = []string{strconv.Itoa(len(page))}
 	_, _ = x.w.Write(page) // net/http ends the connection itself where this fails
 }
 
 // metricsMethod stands for GET /metrics where rights are decided. Rules that name methods never cover it.
 var metricsMethod = acl.Method{Name: "rpc.metrics"}
+
+var metricsType = []string{metrics.ContentType}
 
 // serveMetrics shows the metrics to callers that may read.
 func (x *exchange) serveMetrics() {
@@ -135,5 +135,5 @@ func (x *exchange) serveMetrics() {
 			return
 		}
 	}
-	x.s.pages.metrics.ServeHTTP(x.w, x.r)
+	x.servePlain(metricsType, x.s.metrics.page.AppendText(nil))
 }

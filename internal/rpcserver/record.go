@@ -95,6 +95,9 @@ func (x *exchange) identity(line *zerolog.Event, m *registry.Method) {
 	if x.c.peer.PID > 0 {
 		line.Int("pid", x.c.peer.PID)
 	}
+	if !x.c.peer.Local {
+		line.Stringer("from", x.c.RemoteAddr())
+	}
 }
 
 // httpLog passes what net/http has to say on to the log.

@@ -27,7 +27,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/geomind/my_os_server/internal/identity"
@@ -36,7 +35,7 @@ import (
 )
 
 // Backend is what runs a call that has passed every judgement: the handlers of this process, or a proxy. It may
-// be a Lanes, a Prompt, a HealthReporter and a prometheus.Collector besides.
+// be a Lanes, a Prompt, a HealthReporter and a MetricsTeller besides.
 type Backend interface {
 	// Call runs m and appends its result to out. params is what m.Decode made of raw, the params as they
 	// stand in the request; both are the backend's until Call returns, even where the pipeline has given
@@ -121,7 +120,7 @@ type Server struct {
 	alias    Alias
 
 	ledger     *ledger
-	metrics    *metrics
+	metrics    *meters
 	pages      *pages
 	logDropped func() uint64
 
@@ -175,13 +174,11 @@ func New(o Options) (*Server, error) {
 	s.alias = o.Alias
 	s.SetPolicy(cmp.Or(o.Policy, acl.Default(o.DaemonUID)))
 	s.ledger = newLedger(s.limits, o.DaemonUID)
-	s.metrics = newMetrics(s)
-	if c, ok := o.Backend.(prometheus.Collector); ok {
-		if err := s.metrics.gatherer.Register(c); err != nil {
-			return nil, fmt.Errorf("rpcserver: metrics of the backend: %w", err)
-		}
+	s.metrics = newMeters(s, "/proc")
+	if t, ok := o.Backend.(MetricsTeller); ok {
+		s.metrics.page.Add(t.TellMetrics)
 	}
-	if s.pages, err = newPages(&o, s.metrics); err != nil {
+	if s.pages, err = newPages(&o); err != nil {
 		return nil, err
 	}
 	s.reads, s.cancelReads = context.WithCancel(context.Background())

@@ -4,9 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/geomind/my_os_server/internal/jsonwire"
+	"github.com/geomind/my_os_server/internal/metrics"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -74,48 +73,31 @@ func (u *upstream) appendHealth(b []byte) []byte {
 	return append(b, '}')
 }
 
-const metricsPrefix = "my_os_server_upstream_"
-
-var (
-	metricUp          = prometheus.NewDesc(metricsPrefix+"up", "1 where the daemon that calls are passed on to takes connections and answers.", []string{"upstream"}, nil)
-	metricConnections = prometheus.NewDesc(metricsPrefix+"connections", "Connections to it.", []string{"upstream", "state"}, nil)
-	metricCalls       = prometheus.NewDesc(metricsPrefix+"calls_total", "Calls passed on to it, by how they ended.", []string{"upstream", "outcome"}, nil)
-	metricRetries     = prometheus.NewDesc(metricsPrefix+"retries_total", "Reads sent again because their connection had died.", []string{"upstream"}, nil)
-)
-
-var _ prometheus.Collector = (*Proxy)(nil)
-
-// Describe says which metrics there are.
-func (p *Proxy) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{metricUp, metricConnections, metricCalls, metricRetries} {
-		to <- d
-	}
-}
-
-// Collect tells the state of each upstream and what became of its calls.
-func (p *Proxy) Collect(to chan<- prometheus.Metric) {
+// TellMetrics tells the state of each upstream and what became of its calls.
+func (p *Proxy) TellMetrics(t *metrics.Text) {
+	const prefix = "my_os_server_upstream_"
+	t.Family(prefix+"up", metrics.TypeGauge, "1 where the daemon that calls are passed on to takes connections and answers.")
 	for _, u := range p.upstreams {
-		u.collect(to)
+		up := 0.0
+		if state, _, _ := u.status(); state == stateUp {
+			up = 1
+		}
+		t.Sample(up, "upstream", u.Prefix)
 	}
-}
-
-func (u *upstream) collect(to chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, append([]string{u.Prefix}, labels...)...)
+	t.Family(prefix+"connections", metrics.TypeGauge, "Connections to it.")
+	for _, u := range p.upstreams {
+		busy, idle := u.pool.count()
+		t.Sample(float64(busy), "state", "busy", "upstream", u.Prefix)
+		t.Sample(float64(idle), "state", "idle", "upstream", u.Prefix)
 	}
-	counter := func(d *prometheus.Desc, value uint64, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), append([]string{u.Prefix}, labels...)...)
+	t.Family(prefix+"calls_total", metrics.TypeCounter, "Calls passed on to it, by how they ended.")
+	for _, u := range p.upstreams {
+		for i, outcome := range outcomes {
+			t.Sample(float64(u.ended[i].Load()), "outcome", outcome, "upstream", u.Prefix)
+		}
 	}
-	up := 0.0
-	if state, _, _ := u.status(); state == stateUp {
-		up = 1
-	}
-	gauge(metricUp, up)
-	busy, idle := u.pool.count()
-	gauge(metricConnections, float64(busy), "busy")
-	gauge(metricConnections, float64(idle), "idle")
-	counter(metricRetries, u.retries.Load())
-	for i, outcome := range outcomes {
-		counter(metricCalls, u.ended[i].Load(), outcome)
+	t.Family(prefix+"retries_total", metrics.TypeCounter, "Reads sent again because their connection had died.")
+	for _, u := range p.upstreams {
+		t.Sample(float64(u.retries.Load()), "upstream", u.Prefix)
 	}
 }
