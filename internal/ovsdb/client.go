@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -21,6 +22,7 @@ type Client struct {
 
 	mu     sync.Mutex
 	conn   *conn       // nil: none
+	spent  []*conn     // of no use any more, but with changes that the server may still carry out
 	timer  *time.Timer // gives up a connection that nobody uses; nil before the first
 	closed bool
 }
@@ -38,6 +40,9 @@ func (c *Client) Close() error {
 	c.closed = true
 	if c.conn != nil {
 		c.conn.end(ErrClosed)
+	}
+	for _, conn := range c.spent {
+		conn.end(ErrClosed)
 	}
 	if c.timer != nil {
 		c.timer.Stop()
@@ -76,12 +81,12 @@ func (c *Client) Databases(ctx context.Context) ([]string, error) {
 // call makes a request. Where the connection was lost over it, it is made again, once, on another: unless it changes
 // something and was sent, so that it may have been carried out.
 func (c *Client) call(ctx context.Context, method string, params any, reads bool) (json.RawMessage, error) {
-	m, sent, err := c.once(ctx, method, params)
+	m, sent, known, err := c.once(ctx, method, params, reads)
 	if err != nil && ctx.Err() == nil && lost(err) && (reads || !sent) {
-		m, sent, err = c.once(ctx, method, params)
+		m, sent, known, err = c.once(ctx, method, params, reads)
 	}
 	if err != nil {
-		return nil, &Unavailable{Socket: c.socket, Sent: sent, Err: err}
+		return nil, &Unavailable{Socket: c.socket, Sent: sent, Known: known, Err: err}
 	}
 	if refused, ok := m.failure(); ok {
 		return nil, refused
@@ -94,13 +99,13 @@ func lost(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
-func (c *Client) once(ctx context.Context, method string, params any) (m message, sent bool, err error) {
+func (c *Client) once(ctx context.Context, method string, params any, reads bool) (m message, sent bool, known <-chan struct{}, err error) {
 	conn, err := c.get(ctx)
 	if err != nil {
-		return m, false, err
+		return m, false, nil, err
 	}
 	defer c.touch()
-	return conn.call(ctx, method, params)
+	return conn.call(ctx, method, params, reads)
 }
 
 // get returns the connection, a new one where there is none.
@@ -114,11 +119,8 @@ func (c *Client) get(ctx context.Context) (*conn, error) {
 	if conn, err := c.current(); conn != nil || err != nil {
 		return conn, err
 	}
-	socket, err := (&net.Dialer{}).DialContext(ctx, "unix", c.socket)
+	socket, err := c.dial(ctx)
 	if err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
 		return nil, err
 	}
 	c.mu.Lock()
@@ -127,8 +129,32 @@ func (c *Client) get(ctx context.Context) (*conn, error) {
 		socket.Close()
 		return nil, ErrClosed
 	}
-	c.conn = newConn(socket)
+	c.retain()
+	c.conn = newConn(socket, maxMessage, nil)
 	return c.conn, nil
+}
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	socket, err := (&net.Dialer{}).DialContext(ctx, "unix", c.socket)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return socket, err
+}
+
+// retain keeps the connection before, where it is not over, and lets go of those that are. c.mu is held.
+func (c *Client) retain() {
+	if c.conn != nil {
+		c.spent = append(c.spent, c.conn)
+	}
+	c.spent = slices.DeleteFunc(c.spent, func(conn *conn) bool {
+		select {
+		case <-conn.over:
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 func (c *Client) current() (*conn, error) {
@@ -158,8 +184,12 @@ func (c *Client) touch() {
 func (c *Client) rest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn != nil && c.conn.idle() {
+	switch {
+	case c.conn == nil || c.closed:
+	case c.conn.idle():
 		c.conn.end(io.EOF)
 		c.conn = nil
+	default: // such as a change that the server hangs over
+		c.timer.Reset(idleTime)
 	}
 }

@@ -6,6 +6,8 @@
 // [Insert], [Mutate], ...) and returns what each of them came to. The server's echo requests are answered, since it
 // cuts off who does not.
 //
+// [Client.Watch] hears of changes, over another connection that is made anew as often as it is lost.
+//
 // What the server sends is bounded: so many bytes a message, so many levels. Errors are an [*Unavailable] where the
 // server cannot be reached, was lost, or does not answer in time, and an [*Error] where it refused.
 //

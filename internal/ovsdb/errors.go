@@ -48,7 +48,11 @@ func IsTag(err error, tag string) bool {
 type Unavailable struct {
 	Socket string
 	Sent   bool // the request was sent: whether it was carried out is not known
-	Err    error
+	// Known is closed once the server has answered what was sent, or closed the connection that it was sent on: from
+	// then on the database says whether it was carried out, and what it does not say will not come. nil where nothing
+	// was sent that changes something.
+	Known <-chan struct{}
+	Err   error
 }
 
 // Error is the socket and the cause.
@@ -62,6 +66,8 @@ var (
 	ErrProtocol = errors.New("no OVSDB")
 	// ErrClosed is the error of a Client that was closed.
 	ErrClosed = errors.New("the client is closed")
+	// ErrNotYet is the error of a Watcher that has not reached its server yet.
+	ErrNotYet = errors.New("the server is not reached yet")
 )
 
 func protocol(format string, args ...any) error {

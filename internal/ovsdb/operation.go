@@ -177,11 +177,9 @@ func resultOf(members map[string]any) (r Result, err error) {
 			if !ok {
 				return r, protocol("a row that is no object")
 			}
-			row := make(Row, len(columns))
-			for name, v := range columns {
-				if row[name], err = valueOf(v); err != nil {
-					return r, err
-				}
+			row, err := rowOf(columns)
+			if err != nil {
+				return r, err
 			}
 			r.Rows = append(r.Rows, row)
 		}
@@ -199,4 +197,15 @@ func resultOf(members map[string]any) (r Result, err error) {
 		r.UUID, _ = atom.(UUID)
 	}
 	return r, nil
+}
+
+// rowOf is a row out of JSON that was decoded with numbers as json.Number.
+func rowOf(columns map[string]any) (row Row, err error) {
+	row = make(Row, len(columns))
+	for name, v := range columns {
+		if row[name], err = valueOf(v); err != nil {
+			return nil, err
+		}
+	}
+	return row, nil
 }
