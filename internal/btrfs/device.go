@@ -22,15 +22,6 @@ type Info struct {
 	Generation     uint64 // 0 where the kernel is too old to tell (before 5.9)
 }
 
-// ChecksumName is the checksum's name as mkfs.btrfs takes it; empty where it is not known.
-func (i *Info) ChecksumName() string {
-	names := [...]string{"crc32c", "xxhash64", "sha256", "blake2b"}
-	if i.ChecksumSize == 0 || int(i.ChecksumType) >= len(names) {
-		return ""
-	}
-	return names[i.ChecksumType]
-}
-
 // fsInfoArgs is struct btrfs_ioctl_fs_info_args.
 type fsInfoArgs struct {
 	maxID, numDevices                    uint64
@@ -68,15 +59,6 @@ func (f *Filesystem) Info(ctx context.Context) (*Info, error) {
 		info.MetadataUUID = a.metadataUUID
 	}
 	return info, nil
-}
-
-// Label is the filesystem's label; empty where it has none (FS_IOC_GETFSLABEL).
-func (f *Filesystem) Label(ctx context.Context) (string, error) {
-	a := new([256]byte)
-	if err := ioctl(ctx, f, "read label of", "", iocGetLabel, a); err != nil {
-		return "", err
-	}
-	return cString(a[:]), nil
 }
 
 // Device is BTRFS_IOC_DEV_INFO: one member of the filesystem.

@@ -26,7 +26,6 @@ const (
 	iocFSInfo            = iocRead | 1024<<16 | 0x94<<8 | 31
 	iocBalanceProgress   = iocRead | 1024<<16 | 0x94<<8 | 34
 	iocQuotaRescanStatus = iocRead | 64<<16 | 0x94<<8 | 45
-	iocGetLabel          = iocRead | 256<<16 | 0x94<<8 | 49
 	iocGetDevStats       = iocRead | iocWrite | 1032<<16 | 0x94<<8 | 52
 )
 

@@ -23,10 +23,11 @@ const relayPrefix = "X-Forwarded"
 
 // HasCredentials reports whether a request has anything that Identify must look at: a header of a credential,
 // whole or not, or a mark of a relay. Where it has none, the caller is the peer's (Peer.Caller), and
-// Identify need not be asked. It allocates nothing.
+// Identify need not be asked. It allocates nothing. A server that decides that as it reads the headers may take
+// more names for credentials than this does, and never fewer.
 func HasCredentials(h http.Header) bool {
 	for name := range h {
-		if isRelayHeader(name) || isCredentialHeader(name) {
+		if isRelayHeader(name) || new(credentials).place(name) != nil {
 			return true
 		}
 	}
@@ -40,14 +41,6 @@ func isRelayHeader(name string) bool {
 		strings.EqualFold(name, "Via") ||
 		strings.EqualFold(name, "X-Real-IP") ||
 		len(name) >= len(relayPrefix) && strings.EqualFold(name[:len(relayPrefix)], relayPrefix)
-}
-
-func isCredentialHeader(name string) bool {
-	return strings.EqualFold(name, headerAuthorization) ||
-		strings.EqualFold(name, headerPublicKey) ||
-		strings.EqualFold(name, headerTimestamp) ||
-		strings.EqualFold(name, headerNonce) ||
-		strings.EqualFold(name, headerSignature)
 }
 
 // credentials are the values of the headers that count; nil where a header is absent. One that is there but

@@ -10,7 +10,7 @@ type Config struct {
 	CommandLine *CommandLine // nil: not known
 
 	networks, netdevs, links []*Profile // systemd-networkd's
-	manager                  *NetworkManagerConfig
+	manager                  *connections
 	others                   map[string][]*Profile // by manager
 	netplan                  []*Profile
 
@@ -60,7 +60,7 @@ func (c *Config) of(manager string) []*Profile {
 	case Networkd:
 		return c.networks
 	case NetworkManager:
-		return c.manager.Connections
+		return c.manager.list
 	}
 	return c.others[manager]
 }
@@ -68,7 +68,7 @@ func (c *Config) of(manager string) []*Profile {
 // Names are the interfaces that files name plainly, there or not.
 func (c *Config) Names() []string {
 	var names []string
-	all := slices.Concat(c.networks, c.netdevs, c.netplan, c.manager.Connections)
+	all := slices.Concat(c.networks, c.netdevs, c.netplan, c.manager.list)
 	for _, m := range managersInOrder[2:] {
 		all = append(all, c.others[m]...)
 	}
@@ -165,10 +165,10 @@ func (c *Config) network(l *Link, owner Owner) []*Profile {
 
 // connection is the one that NetworkManager says it has active, or else all that could be.
 func (c *Config) connection(l *Link, owner Owner) []*Profile {
-	if p := c.manager.ByUUID[owner.Config]; p != nil && owner.Manager == NetworkManager {
+	if p := c.manager.byUUID[owner.Config]; p != nil && owner.Manager == NetworkManager {
 		return []*Profile{p}
 	}
-	return matching(c.manager.Connections, l)
+	return matching(c.manager.list, l)
 }
 
 func matching(profiles []*Profile, l *Link) []*Profile {

@@ -17,76 +17,46 @@ const (
 var networkManagerConnections = []string{"/etc/NetworkManager/system-connections", "/run/NetworkManager/system-connections",
 	"/usr/lib/NetworkManager/system-connections"}
 
-// NetworkManagerConfig is what NetworkManager's files say.
-type NetworkManagerConfig struct {
-	Connections []*Profile
-	Defaults    []Fact   // of NetworkManager.conf and conf.d
-	Unmanaged   []string // unmanaged-devices, as it stands
-	Plugins     []string
-	ByUUID      map[string]*Profile
+// connections are what NetworkManager has for interfaces.
+type connections struct {
+	list   []*Profile
+	byUUID map[string]*Profile
 }
 
 // networkManager reads NetworkManager.conf(5) with its conf.d folders and the connections, keyfiles
 // (nm-settings-keyfile(5)).
-func (r *Reader) networkManager() *NetworkManagerConfig {
-	c := &NetworkManagerConfig{ByUUID: map[string]*Profile{}}
+func (r *Reader) networkManager() *connections {
+	c := &connections{byUUID: map[string]*Profile{}}
 	for _, name := range r.layered(NetworkManager, []string{"/run/NetworkManager/conf.d", "/usr/lib/NetworkManager/conf.d"}, ".conf") {
-		c.general(r.read(NetworkManager, name))
+		r.general(name)
 	}
-	c.general(r.read(NetworkManager, "/etc/NetworkManager/NetworkManager.conf"))
+	r.general("/etc/NetworkManager/NetworkManager.conf")
 	for _, name := range r.layered(NetworkManager, []string{"/etc/NetworkManager/conf.d"}, ".conf") {
-		c.general(r.read(NetworkManager, name))
+		r.general(name)
 	}
 	for _, name := range r.layered(NetworkManager, networkManagerConnections, "") {
 		if strings.HasSuffix(name, "~") || path.Ext(name) == ".bak" || r.nullLink(name) {
 			continue
 		}
 		if p, uuid := r.keyfile(name); p != nil {
-			c.Connections = append(c.Connections, p)
+			c.list = append(c.list, p)
 			if uuid != "" {
-				c.ByUUID[uuid] = p
+				c.byUUID[uuid] = p
 			}
 		}
 	}
 	return c
 }
 
-func (c *NetworkManagerConfig) general(d *document) {
-	if d == nil {
-		return
+// general reads a file of NetworkManager's own settings. None of them says what an interface is to have: what is
+// wrong in the file is to be told, and nothing else.
+func (r *Reader) general(name string) {
+	if d := r.read(NetworkManager, name); d != nil {
+		parseIni(d, keyfileStyle)
 	}
-	p := &Profile{}
-	for _, e := range parseIni(d, keyfileStyle) {
-		p.addFact(e.section+"."+e.key, e.value, d.path, e.line)
-		switch e.section + "." + e.key {
-		case "keyfile.unmanaged-devices":
-			c.Unmanaged = keyfileList(e.value)
-		case "keyfile.unmanaged-devices+":
-			c.Unmanaged = append(c.Unmanaged, keyfileList(e.value)...)
-		case "main.plugins":
-			c.Plugins = keyfileWords(e.value)
-		}
-	}
-	c.Defaults = append(c.Defaults, p.Facts...)
 }
 
-// Ifupdown tells whether NetworkManager keeps off interfaces of /etc/network/interfaces: the plugin
-// ifupdown with managed=false, its default.
-func (c *NetworkManagerConfig) Ifupdown() bool {
-	return slices.Contains(c.Plugins, "ifupdown") && !yes(lastFact(c.Defaults, "ifupdown.managed"))
-}
-
-// keyfileList splits a list of GKeyFile: items end in a semicolon, or are parted by commas.
-func keyfileList(s string) []string {
-	var list []string
-	for _, w := range strings.FieldsFunc(s, func(c rune) bool { return c == ';' || c == ',' }) {
-		if w = strings.TrimSpace(w); w != "" {
-			list = append(list, w)
-		}
-	}
-	return list
-}
-
+// keyfileWords splits a list of GKeyFile: items end in a semicolon, or are parted by commas or blanks.
 func keyfileWords(s string) []string {
 	return strings.FieldsFunc(s, func(c rune) bool { return c == ';' || c == ',' || c == ' ' })
 }
@@ -218,7 +188,7 @@ func specifiedOnly(list []netip.Addr) []netip.Addr {
 }
 
 // keyfilePort reads of which controller the interface is a port: by name, or by the uuid of a connection,
-// which only [NetworkManagerConfig.resolve] can name.
+// which only resolve can name.
 func (p *Profile) keyfilePort(s map[string]string) {
 	controller, kind := s["connection.controller"], s["connection.port-type"]
 	if controller == "" {
@@ -233,14 +203,14 @@ func (p *Profile) keyfilePort(s map[string]string) {
 }
 
 // resolve replaces controllers that are named by uuid by their interfaces.
-func (c *NetworkManagerConfig) resolve() {
-	for _, p := range c.Connections {
+func (c *connections) resolve() {
+	for _, p := range c.list {
 		p.Bridge, p.Bond = c.controller(p.Bridge), c.controller(p.Bond)
 	}
 }
 
-func (c *NetworkManagerConfig) controller(name string) string {
-	if of := c.ByUUID[name]; of != nil {
+func (c *connections) controller(name string) string {
+	if of := c.byUUID[name]; of != nil {
 		names := of.Match.PlainNames()
 		if len(names) == 0 {
 			return ""
@@ -262,13 +232,8 @@ type NMDevice struct {
 	Connection string // uuid of the connection that it has; "" none
 }
 
-// NMDevices reads NetworkManager's state of every interface, by file name, and the leases that it keeps
+// nmDevices reads NetworkManager's state of every interface, by file name, and the leases that it keeps
 // there.
-func (r *Reader) NMDevices() []NMDevice {
-	list, _ := r.nmDevices()
-	return list
-}
-
 func (r *Reader) nmDevices() (list []NMDevice, leases Leases) {
 	for _, name := range r.names(NetworkManager, networkManagerDevices) {
 		index, err := strconv.Atoi(name)

@@ -62,7 +62,7 @@ func forwards(t *Change) {
 		Find("open", 8), Count(), Accept())
 	t.AddRule(mine, "in", nil, LoadMeta(unix.NFT_META_IIFNAME, 8), Map("names", 8, 0))
 	t.AddRule(mine, "in", nil, LoadMeta(unix.NFT_META_NFPROTO, 8), Equal(8, []byte{unix.NFPROTO_IPV6}),
-		LoadPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, 8, 16, 8), FindNot("hosts", 8), Jump("more"))
+		LoadPayload(unix.NFT_PAYLOAD_NETWORK_HEADER, 8, 16, 8), Find("hosts", 8), Jump("more"))
 	t.AddRule(mine, "in", nil, LoadCt(unix.NFT_CT_STATUS, 8), Mask(8, binary.NativeEndian.AppendUint32(nil, 0x20)),
 		Compare(unix.NFT_CMP_NEQ, 8, make([]byte, 4)), Drop())
 	t.AddRule(mine, "dnat", nil,
@@ -97,7 +97,7 @@ func TestChangeAgainstNft(t *testing.T) {
 		"type filter hook input priority filter - 10; policy accept;",
 		"meta l4proto . th dport @open counter packets 0 bytes 0 accept comment \"what is open\"",
 		"iifname vmap @names",
-		"ip6 saddr != @hosts jump more",
+		"ip6 saddr @hosts jump more",
 		"ct status dnat drop",
 		"type nat hook prerouting priority dstnat - 1; policy accept;",
 		"fib daddr type local meta nfproto ipv4 dnat ip to meta l4proto . th dport map @to",

@@ -36,14 +36,6 @@ func LoadMeta(key uint32, to Register) Step {
 	}}
 }
 
-// SetMeta sets what the host knows of the packet to what is in a register, as its mark.
-func SetMeta(key uint32, from Register) Step {
-	return Step{"meta", func(r *nlsock.Request) {
-		r.BigUint32(2, key)
-		r.BigUint32(3, uint32(from))
-	}}
-}
-
 // LoadPayload puts bytes of the packet into a register, counted from a header (unix.NFT_PAYLOAD_*).
 func LoadPayload(base, offset, length uint32, to Register) Step {
 	return Step{"payload", func(r *nlsock.Request) {
@@ -62,30 +54,12 @@ func LoadCt(key uint32, to Register) Step {
 	}}
 }
 
-// LoadCtOf is LoadCt for what differs between the two directions of a flow (unix.IP_CT_DIR_*: 0 original, 1
-// reply).
-func LoadCtOf(key uint32, direction uint8, to Register) Step {
-	return Step{"ct", func(r *nlsock.Request) {
-		r.BigUint32(1, uint32(to))
-		r.BigUint32(2, key)
-		r.Uint8(3, direction)
-	}}
-}
-
 // LoadFib looks an address of the packet up in the routing tables (unix.NFT_FIB_RESULT_*, unix.NFTA_FIB_F_*).
 func LoadFib(result, flags uint32, to Register) Step {
 	return Step{"fib", func(r *nlsock.Request) {
 		r.BigUint32(1, uint32(to))
 		r.BigUint32(2, result)
 		r.BigUint32(3, flags)
-	}}
-}
-
-// Load puts a value into a register.
-func Load(value []byte, to Register) Step {
-	return Step{"immediate", func(r *nlsock.Request) {
-		r.BigUint32(1, uint32(to))
-		r.Nest(2, func() { r.Bytes(dataValue, value) })
 	}}
 }
 
@@ -122,15 +96,6 @@ func Find(set string, from Register) Step {
 	return Step{"lookup", func(r *nlsock.Request) {
 		r.String(1, set)
 		r.BigUint32(2, uint32(from))
-	}}
-}
-
-// FindNot goes on where they hold none.
-func FindNot(set string, from Register) Step {
-	return Step{"lookup", func(r *nlsock.Request) {
-		r.String(1, set)
-		r.BigUint32(2, uint32(from))
-		r.BigUint32(5, unix.NFT_LOOKUP_F_INV)
 	}}
 }
 

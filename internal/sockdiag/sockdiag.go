@@ -65,9 +65,8 @@ func NewPool(netns int) *Pool {
 
 // States of a socket (net/tcp_states.h).
 const (
-	StateEstablished = 1
-	StateClose       = 7 // of UDP: bound, and connected to nobody
-	StateListen      = 10
+	StateClose  = 7 // of UDP: bound, and connected to nobody
+	StateListen = 10
 )
 
 // Socket is one socket of a host.

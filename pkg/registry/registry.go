@@ -39,16 +39,6 @@ func (r Right) String() string {
 	return fmt.Sprintf("right(%d)", uint8(r))
 }
 
-// ParseRight is the inverse of String.
-func ParseRight(s string) (Right, error) {
-	for i, name := range rightNames {
-		if s == name {
-			return Right(i), nil
-		}
-	}
-	return RightNone, fmt.Errorf("right %q: must be none, read, write or admin", s)
-}
-
 // Effect says what a call does to the host.
 type Effect uint8
 
