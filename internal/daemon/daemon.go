@@ -222,11 +222,25 @@ func (d *daemon) openRules() error {
 	} else {
 		d.closers = append(d.closers, d.rules.watcher.Close)
 	}
-	if d.rules.policy, err = d.rules.source.Load(); err != nil {
+	if d.rules.policy, err = d.firstRules(); err != nil {
 		return fmt.Errorf("acl: %w", err)
 	}
 	d.logRules("rule")
 	return nil
+}
+
+// writersTime is how long a start waits for whoever is writing the ACL file. A file counts as being written too
+// while a child of its writer has yet to become another program.
+const writersTime = 2 * time.Second
+
+// firstRules loads the ACL file at the start, when there are no rules of before to stay with.
+func (d *daemon) firstRules() (*acl.Policy, error) {
+	for end := time.Now().Add(writersTime); ; time.Sleep(20 * time.Millisecond) {
+		policy, err := d.rules.source.Load()
+		if !errors.Is(err, aclfile.ErrUnfinished) || time.Now().After(end) {
+			return policy, err
+		}
+	}
 }
 
 // logRules tells what is allowed to whom, a line each.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestReloadOfRules: the file's rules hold from the moment it is finished, with a signal and without one;
@@ -80,4 +81,25 @@ func TestFlagBeatsReloadedFile(t *testing.T) {
 	write(t, file, "log.level = \"warn\"\n")
 	p.signal(t, syscall.SIGHUP)
 	p.expect(t, "configuration reloaded", `"changed":[]`)
+}
+
+// TestStartWaitsForTheWriter: who writes the rules may still have them open when the daemon starts, or a child that
+// has inherited them; who does not come to an end is not waited for.
+func TestStartWaitsForTheWriter(t *testing.T) {
+	folder := world(t)
+	rules := folder + "/acl.toml"
+	writer, err := os.OpenFile(rules, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	refused := command(t, []string{"--socket", folder + "/s", "--state-dir", folder + "/none", "--no-hero-socket", "--acl", rules}).run(t)
+	if status := refused.ends(t, 20*time.Second); status != exitFailed {
+		t.Errorf("status %d while the rules are being written", status)
+	}
+	time.AfterFunc(writersTime/4, func() {
+		_, _ = writer.WriteString("[policy]\nanonymous_local = \"read\"\n")
+		_ = writer.Close()
+	})
+	start(t, folder, "--acl", rules)
 }

@@ -219,6 +219,11 @@ func identities(t *testing.T, k keys) []caller {
 		{name: "signed over another body", uid: plain, header: func([]byte) http.Header { return signed(t, k["admin"], []byte("{}"), time.Now()) }},
 		{name: "signed two minutes ago", uid: plain, header: func(b []byte) http.Header { return signed(t, k["admin"], b, time.Now().Add(-2*time.Minute)) }},
 		{name: "signed in ten seconds", uid: plain, header: func(b []byte) http.Header { return signed(t, k["admin"], b, time.Now().Add(10*time.Second)) }},
+		{name: "signed for another node", uid: plain, header: func(b []byte) http.Header {
+			r := &identity.Request{Method: "POST", Path: "/rpc", Header: http.Header{}, Body: b}
+			identity.Sign(k["admin"], "other-node", r, time.Now())
+			return r.Header
+		}},
 		{name: "signature spoiled", uid: plain, header: spoiled("X-Signature", strings.Repeat("0", 128))},
 		{name: "signature claimed for another key", uid: trusted, header: spoiled("X-Public-Key", k.hex("write"))},
 

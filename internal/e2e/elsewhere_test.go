@@ -12,7 +12,9 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -92,6 +94,9 @@ func visitors(t *testing.T, k keys) []visitor {
 	certificate("write", "certificate of the writer", netWriter, nil)
 	certificate("read", "certificate of the reader", reader, nil)
 	certificate("stranger", "certificate of a key that the ACL does not name", nothing, nil)
+	certificate("stranger", "certificate of a stranger with the admin's behind it", nothing, nil)
+	behind := &all[len(all)-1].certificate[0]
+	behind.Certificate = append(behind.Certificate, selfSigned(t, k["admin"], time.Now()).Certificate[0])
 	certificate("admin", "certificate of a relay", nothing, fixed("Forwarded", "for=203.0.113.9"))
 	certificate("read", "certificate and a claim to another key", nil, fixed("X-Public-Key", k.hex("admin")))
 	certificate("read", "certificate and the claim to its key", reader, fixed("X-Public-Key", k.hex("read")))
@@ -118,7 +123,7 @@ func TestACLMatrixFromElsewhere(t *testing.T) {
 func aclMatrixFromElsewhere(t *testing.T, start func(t *testing.T, args ...string) *server) {
 	k := newKeys(t, "admin", "write", "read", "stranger")
 	address := freeAddress(t)
-	start(t, "--acl", writeACL(t, k), "--listen", address)
+	s := start(t, "--acl", writeACL(t, k), "--listen", address)
 	time.Sleep(5500 * time.Millisecond) // signatures older than the start + 5 s are refused
 	var batch [][]byte
 	for _, m := range registry.All() {
@@ -126,30 +131,106 @@ func aclMatrixFromElsewhere(t *testing.T, start func(t *testing.T, args ...strin
 	}
 	request := fmt.Appendf(nil, "[%s]", bytes.Join(batch, []byte(",")))
 	all := visitors(t, k)
-	for _, v := range all {
-		t.Run(v.name, func(t *testing.T) {
-			t.Parallel()
-			hc := clientTLS(address, v.certificate...)
-			defer hc.CloseIdleConnections()
-			header := http.Header{}
-			if v.header != nil {
-				header = v.header(request)
-			}
-			answers := postBatch(t, hc, address, header, request)
-			if v.replay {
-				answers = postBatch(t, hc, address, header, request)
-			}
-			for i, m := range registry.All() {
-				if got, want := outcome(&answers[i]), v.want(m); got != want {
-					t.Errorf("%s: %s, want %s", m.Name, got, want)
+	refused := newRefusals(s)
+	t.Run("visitors", func(t *testing.T) {
+		for _, v := range all {
+			t.Run(v.name, func(t *testing.T) {
+				t.Parallel()
+				hc := clientTLS(address, v.certificate...)
+				defer hc.CloseIdleConnections()
+				header := http.Header{}
+				if v.header != nil {
+					header = v.header(request)
 				}
-			}
-		})
-	}
+				began := time.Now()
+				text, answers := postBatch(t, hc, address, header, request)
+				if v.replay {
+					began = time.Now()
+					text, answers = postBatch(t, hc, address, header, request)
+				}
+				if v.grant == nil {
+					refused.note(v.name, text, time.Since(began))
+				}
+				for i, m := range registry.All() {
+					if got, want := outcome(&answers[i]), v.want(m); got != want {
+						t.Errorf("%s: %s, want %s", m.Name, got, want)
+					}
+				}
+			})
+		}
+	})
+	refused.check(t)
 	t.Logf("%d methods x %d visitors = %d calls", len(registry.All()), len(all), len(registry.All())*len(all))
 }
 
-func postBatch(t *testing.T, hc *http.Client, address string, header http.Header, request []byte) []answer {
+// refusals are what visitors were told whose credentials do not hold.
+type refusals struct {
+	s    *server
+	mu   sync.Mutex
+	told map[string][]string // texts, and who was told them
+	took time.Duration       // the least
+}
+
+func newRefusals(s *server) *refusals {
+	return &refusals{s: s, told: map[string][]string{}, took: time.Hour}
+}
+
+func (r *refusals) note(name string, text []byte, took time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told[string(text)] = append(r.told[string(text)], name)
+	r.took = min(r.took, took)
+}
+
+// check: whatever was wrong, all were told the same to the last byte, but those who showed no proof at all; each
+// waited for it; and the log has each with its cause and the address that it came from.
+func (r *refusals) check(t *testing.T) {
+	t.Helper()
+	n := 0
+	for text, names := range r.told {
+		n += len(names)
+		why := `"why":"invalid"`
+		if strings.Contains(text, `"why":"no_proof"`) {
+			why = `"why":"no_proof"`
+		}
+		if strings.Count(text, why) != strings.Count(text, `"why":`) {
+			t.Errorf("%q were told different things at once: %.300s", names, text)
+		}
+	}
+	if len(r.told) > 2 {
+		t.Errorf("%d different answers to wrong credentials: %q", len(r.told), r.told)
+	}
+	if r.took < 500*time.Millisecond {
+		t.Errorf("one waited for %v only", r.took)
+	}
+	var causes, from map[string]bool
+	until(t, "every refused visitor is in the log", func() bool {
+		causes, from = loggedRefusals(r.s)
+		return len(from) == n
+	})
+	if len(causes) < n/2 {
+		t.Errorf("the log has %d causes for %d visitors: %v", len(causes), n, causes)
+	}
+	t.Logf("%d visitors refused with %d different answers, after %v at least; %d causes in the log", n, len(r.told), r.took, len(causes))
+}
+
+// loggedRefusals are the causes that the log has for refused credentials, and the addresses that they came from.
+func loggedRefusals(s *server) (causes, from map[string]bool) {
+	causes, from = map[string]bool{}, map[string]bool{}
+	for line := range strings.Lines(s.log.String()) {
+		var said struct{ Code, Cause, From, Caller string }
+		if json.Unmarshal([]byte(line), &said) != nil || said.Code != "unauthenticated" {
+			continue
+		}
+		causes[said.Cause] = true
+		if a, err := netip.ParseAddrPort(said.From); err == nil && said.Caller == "unproven" {
+			from[a.Addr().String()] = true
+		}
+	}
+	return causes, from
+}
+
+func postBatch(t *testing.T, hc *http.Client, address string, header http.Header, request []byte) ([]byte, []answer) {
 	t.Helper()
 	req, err := http.NewRequest("POST", "https://"+address+"/rpc", bytes.NewReader(request))
 	if err != nil {
@@ -170,7 +251,7 @@ func postBatch(t *testing.T, hc *http.Client, address string, header http.Header
 	if err := json.Unmarshal(raw, &answers); err != nil || len(answers) != len(registry.All()) {
 		t.Fatalf("%d answers, %v: %.300s", len(answers), err, raw)
 	}
-	return answers
+	return raw, answers
 }
 
 // TestAttacksOnHandshake: who does not fit never gets to send a request.
@@ -184,7 +265,7 @@ func attacksOnHandshake(t *testing.T, start func(t *testing.T, args ...string) *
 	k := newKeys(t, "admin", "write", "read", "authority")
 	address, withCA := freeAddress(t), freeAddress(t)
 	rules := writeACL(t, k)
-	start(t, "--acl", rules, "--listen", address)
+	s := start(t, "--acl", rules, "--listen", address)
 	authority := selfSigned(t, k["authority"], time.Now())
 	start(t, "--acl", rules, "--listen", withCA, "--tls-client-ca", writePEM(t, authority))
 	now := time.Now()
@@ -216,7 +297,46 @@ func attacksOnHandshake(t *testing.T, start func(t *testing.T, args ...string) *
 			}
 		})
 	}
-	t.Logf("%d attacks", len(cases))
+	t.Run("a token without TLS", func(t *testing.T) {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, rawRequest("Authorization: Bearer "+goodToken+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`))
+		if b, _ := io.ReadAll(conn); bytes.Contains(b, []byte("HTTP")) {
+			t.Errorf("answered %q", b)
+		}
+	})
+	t.Run("a certificate on the Unix socket", func(t *testing.T) {
+		conn, err := dialAs(s.socket, 2000, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		c := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{selfSigned(t, k["admin"], now)}})
+		if err := c.Handshake(); err == nil {
+			t.Error("there was a handshake")
+		}
+	})
+	t.Run("a session taken up again", func(t *testing.T) {
+		sessions := tls.NewLRUClientSessionCache(1)
+		for range 3 {
+			conn, err := dialTLS(address, &tls.Config{ClientSessionCache: sessions, ServerName: "x"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			io.WriteString(conn, rawRequest("Connection: close\r\n", `{"jsonrpc":"2.0","id":1,"method":"rpc.health"}`))
+			if _, err := io.ReadAll(conn); err != nil || conn.ConnectionState().DidResume {
+				t.Errorf("resumed %v, %v", conn.ConnectionState().DidResume, err)
+			}
+		}
+		if _, kept := sessions.Get("x"); kept {
+			t.Error("there was a ticket")
+		}
+	})
+	t.Logf("%d attacks", len(cases)+3)
 }
 
 // rawRequest is a POST of a body with headers, lines with their ends.
@@ -246,6 +366,7 @@ func attacks(k keys) []attack {
 	post := func(path string) string {
 		return strings.Replace(rawRequest("Connection: close\r\n", health), "/rpc", path, 1)
 	}
+	privileged := `{"jsonrpc":"2.0","id":1,"method":"net.nat.status"}`
 	known := "Authorization: Bearer " + goodToken + "\r\n"
 	all := []attack{
 		{"CL and TE", head("Content-Length: 4", "Transfer-Encoding: chunked") + "0\r\n\r\n" + smuggled, status(411), ""},
@@ -330,6 +451,10 @@ func attacks(k keys) []attack {
 		{"GET of a call", get("/rpc"), status(405), ""},
 		{"forged key", rawRequest("X-Public-Key: "+k.hex("admin")+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"no_proof"`, ""},
 		{"forged origin", rawRequest("X-Forwarded-For: 127.0.0.1\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"kind":"permission_denied"`, ""},
+		{"token in the path", "POST /rpc?access_token=" + goodToken + " HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n" + privileged, `"kind":"permission_denied"`, ""},
+		{"token in a cookie", rawRequest("Cookie: access_token="+goodToken+"\r\n", privileged), `"kind":"permission_denied"`, ""},
+		{"token for a proxy", rawRequest("Proxy-Authorization: Bearer "+goodToken+"\r\n", privileged), `"kind":"permission_denied"`, ""},
+		{"token in the call", rawRequest("", `{"jsonrpc":"2.0","id":1,"method":"net.nat.status","params":{"access_token":"`+goodToken+`"}}`), `"kind":"permission_denied"`, ""},
 		{"two tokens", rawRequest("Authorization: Bearer "+goodToken+"\r\nAuthorization: Bearer "+goodToken+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"invalid"`, ""},
 		{"a key that is everybody's", rawRequest("X-Public-Key: "+strings.Repeat("0", 64)+"\r\n", `{"jsonrpc":"2.0","id":1,"method":"net.status"}`), `"why":"invalid"`, ""},
 	}

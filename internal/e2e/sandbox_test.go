@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -66,7 +65,7 @@ func startSandboxed(t *testing.T, run, binary string) *server {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{socket: filepath.Join(dir, "s"), log: new(bytes.Buffer)}
+	s := &server{socket: filepath.Join(dir, "s"), log: new(logBuffer)}
 	var words []string
 	for _, word := range strings.Fields(run) { // by their paths: what is looked up later is looked up nowhere
 		if path, err := exec.LookPath(word); err == nil {

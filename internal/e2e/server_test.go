@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -55,7 +56,25 @@ func TestMain(m *testing.M) {
 type server struct {
 	socket string
 	cmd    *exec.Cmd
-	log    *bytes.Buffer
+	log    *logBuffer
+}
+
+// logBuffer is what a process has said so far.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // startServer runs the binary with args on a socket of its own and stops it with the test, when it must
@@ -76,7 +95,7 @@ func startBinary(t *testing.T, binary string, args ...string) *server {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{socket: filepath.Join(dir, "rpc.sock"), log: new(bytes.Buffer)}
+	s := &server{socket: filepath.Join(dir, "rpc.sock"), log: new(logBuffer)}
 	s.cmd = exec.Command(binary, append([]string{
 		"--socket", s.socket, "--state-dir", filepath.Join(dir, "state"), "--node-name", nodeName, "--no-hero-socket"}, args...)...)
 	s.cmd.Stderr = s.log
