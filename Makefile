@@ -2,7 +2,8 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/geomind/my_os_server/internal/daemon.version=$(VERSION)
-GOBUILD  = CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+# HTTP/2 is offered to nobody, over TLS neither: what is left out of net/http is not in memory.
+GOBUILD  = CGO_ENABLED=0 go build -trimpath -tags nethttpomithttp2 -ldflags '$(LDFLAGS)'
 TOOL     = go tool -modfile=tools/go.mod
 
 # Where `make run` listens: the server's own default, or bin/run for a user without a runtime folder.

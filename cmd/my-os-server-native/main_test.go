@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	}
 	if err == nil {
 		bin = filepath.Join(dir, "my-os-server-native")
-		build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X github.com/geomind/my_os_server/internal/daemon.version=v1.2.3-test", "-o", bin, ".")
+		build := exec.Command("go", "build", "-trimpath", "-tags", "nethttpomithttp2", "-ldflags", "-s -w -X github.com/geomind/my_os_server/internal/daemon.version=v1.2.3-test", "-o", bin, ".")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		var out []byte
 		if out, err = build.CombinedOutput(); err != nil {
