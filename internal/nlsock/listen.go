@@ -9,11 +9,20 @@ import (
 	"time"
 
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // listenBuffer is what the kernel may keep of notifications that were not received yet. It asks for more than
 // net.core.rmem_max where the process may (SO_RCVBUFFORCE, socket(7)).
 const listenBuffer = 4 << 20
+
+// listenPause is how long a listener leaves the socket alone after it has taken all that was there. Changes come in
+// bursts, and to be woken for each of a thousand costs those who make them more than a hundredth of a second costs
+// whoever waits for the news. In that time the buffer takes tens of thousands.
+const listenPause = 10 * time.Millisecond
+
+// listenBurst is how many datagrams are taken before what they say is passed on: changes may never end.
+const listenBurst = 4096
 
 // Listener hears of changes. Notifications have no meaning beyond that something is no longer as it was: what
 // there is must be read anew, also because the kernel drops what does not fit the socket's buffer.
@@ -36,7 +45,11 @@ func Listen(ctx context.Context, protocol, netns int, groups []uint32, wants fun
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	if err := conn.SetReadBuffer(listenBuffer); err != nil {
+	raw, err := conn.SyscallConn()
+	if err == nil {
+		err = conn.SetReadBuffer(listenBuffer)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("size netlink socket: %w", err), conn.Close())
 	}
 	for _, group := range groups {
@@ -51,31 +64,72 @@ func Listen(ctx context.Context, protocol, netns int, groups []uint32, wants fun
 		defer close(events)
 		defer conn.Close()
 		defer stop()
-		for ctx.Err() == nil {
-			heard, err := conn.Receive()
-			overrun := errors.Is(err, syscall.ENOBUFS)
-			if err != nil && !overrun {
-				return
-			}
-			if overrun {
-				l.overruns.Add(1)
-			}
-			if overrun || matters(heard, wants) {
-				select {
-				case events <- struct{}{}:
-				default: // one waits to be taken, and stands for this one too
-				}
-			}
-		}
+		l.hear(ctx, raw, events, wants)
 	}()
 	return l, nil
 }
 
-func matters(heard []netlink.Message, wants func(Message) bool) bool {
-	for _, m := range heard {
-		if wants == nil || wants(Message{Type: uint16(m.Header.Type), Flags: uint16(m.Header.Flags), Data: m.Data}) {
-			return true
+// hear receives until ctx ends or the socket fails.
+func (l *Listener) hear(ctx context.Context, raw syscall.RawConn, events chan<- struct{}, wants func(Message) bool) {
+	buf := make([]byte, bufferSize)
+	for {
+		var heard, told bool
+		var err error
+		wait := raw.Read(func(fd uintptr) bool {
+			heard, told, err = l.take(fd, buf, wants)
+			return heard || err != nil
+		})
+		if wait != nil || err != nil {
+			return
+		}
+		if told {
+			select {
+			case events <- struct{}{}:
+			default: // one waits to be taken, and stands for this one too
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(listenPause):
 		}
 	}
-	return false
+}
+
+// take receives what is there, as far as it is not more than a burst, and tells whether it was anything, and anything
+// that matters.
+func (l *Listener) take(fd uintptr, buf []byte, wants func(Message) bool) (heard, told bool, err error) {
+	for range listenBurst {
+		n, err := recvInto(fd, buf)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return heard, told, nil
+		case errors.Is(err, unix.ENOBUFS):
+			l.overruns.Add(1)
+			told = true
+		case err != nil:
+			return heard, told, err
+		default:
+			told = matters(buf[:min(n, len(buf))], n > len(buf), wants) || told
+		}
+		heard = true
+	}
+	return heard, told, nil
+}
+
+// matters looks at every message of a datagram, whatever the others are: wants may keep something of each. What cannot
+// be read matters.
+func matters(b []byte, cut bool, wants func(Message) bool) bool {
+	some := cut || wants == nil
+	for len(b) >= headerSize {
+		size := int(native.Uint32(b))
+		if size < headerSize || size > len(b) {
+			return true
+		}
+		if wants != nil && wants(Message{Type: native.Uint16(b[4:]), Flags: native.Uint16(b[6:]), Data: b[headerSize:size:size]}) {
+			some = true
+		}
+		b = b[min(align(size), len(b)):]
+	}
+	return some
 }

@@ -141,6 +141,19 @@ func (ix *Index[T]) Keys(value string) []string {
 	return slices.Sorted(maps.Keys(ix.index.keys[value]))
 }
 
+// Some are at most n of these keys, in no order: what is only asked of a few does not cost what all would.
+func (ix *Index[T]) Some(value string, n int) (keys []string) {
+	ix.registry.store.mu.Lock()
+	defer ix.registry.store.mu.Unlock()
+	for key := range ix.index.keys[value] {
+		if len(keys) == n {
+			break
+		}
+		keys = append(keys, key)
+	}
+	return keys
+}
+
 // Len is the number of entries under a value.
 func (ix *Index[T]) Len(value string) int {
 	ix.registry.store.mu.Lock()

@@ -20,7 +20,7 @@ import (
 // heldHairpin is what decides whether the ports of a bridge get hairpin.
 type heldHairpin struct {
 	filtered map[uint8]bool   // families of which bridged packets pass the filters of IP
-	behind   map[string]uint8 // port forwards to machines behind the bridge, with their families
+	behind   map[string]uint8 // port forwards to machines behind the bridge, two of each family at most: one and another
 	ports    []heldPort       // our ports of the bridge, where some family is filtered
 }
 
@@ -71,8 +71,10 @@ func (r *reader) hairpin(bridge string, always bool) error {
 		r.held.hairpins = map[string]*heldHairpin{}
 	}
 	r.held.hairpins[bridge] = x
-	for id, d := range r.net.kept.dnatsByBridge.Find(bridge) {
-		x.behind[id] = d.family()
+	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+		for _, id := range r.net.kept.dnatsByBridge.Some(behindKey(bridge, family), 2) {
+			x.behind[id] = family
+		}
 	}
 	if len(x.behind) == 0 && !always {
 		return nil
@@ -84,6 +86,14 @@ func (r *reader) hairpin(bridge string, always bool) error {
 	}
 	x.filtered[unix.NFPROTO_IPV4], x.filtered[unix.NFPROTO_IPV6] = values[four] != 0, values[six] != 0
 	return nil
+}
+
+// behindKey is under what a port forward to a machine behind a bridge is found.
+func behindKey(bridge string, family uint8) string {
+	if bridge == "" {
+		return ""
+	}
+	return familyText(family) + " " + bridge
 }
 
 // portsOf reads our ports of a bridge.

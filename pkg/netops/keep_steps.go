@@ -23,24 +23,88 @@ type taker struct {
 	flows    *int              // counts the flows that were ended; may be nil
 	unmarked bool              // see held
 	blind    bool              // see write
+	seen     *held             // see write; taken by the first object
 	taken    int               // steps
 	back     bool              // what was done is taken back
 	late     error             // something was done that ovs-vswitchd has not seen yet
+	known    <-chan struct{}   // of the last transaction of which is not known whether it was carried out; see ovsdb.Unavailable
 }
 
 // take takes the steps of a plan, in order, until one fails.
 func (t *taker) take(ctx context.Context, steps []step) error {
-	for _, s := range steps {
-		fault.Point("before: " + s.String())
-		if err := s.take(ctx, t); err != nil {
+	for len(steps) > 0 {
+		now := together(steps)
+		steps = steps[len(now):]
+		for _, s := range now {
+			fault.Point("before: " + s.String())
+		}
+		if err := t.takeTogether(ctx, now); err != nil {
 			return err
 		}
-		t.taken++
-		t.net.steps.Add(1)
-		fault.Point("after: " + s.String())
+		t.taken += len(now)
+		t.net.steps.Add(int64(len(now)))
+		for _, s := range now {
+			fault.Point("after: " + s.String())
+		}
 	}
 	return nil
 }
+
+// linkStep is a step that sets a property of a link, for which the kernel takes several at a time: each costs it and
+// whoever hears of it as much as all.
+type linkStep interface {
+	step
+	link() string
+	// set adds the property to the change of its link; false: the change has it already.
+	set(c *rtnl.LinkChange, indexOf func(name string) (int, error)) (bool, error)
+}
+
+// together are the first of some steps that can be taken as one.
+func together(steps []step) []step {
+	first, ok := steps[0].(linkStep)
+	if !ok {
+		return steps[:1]
+	}
+	var c rtnl.LinkChange
+	anyIndex := func(string) (int, error) { return 0, nil }
+	n := 0
+	for _, s := range steps {
+		next, ok := s.(linkStep)
+		if !ok || next.link() != first.link() {
+			break
+		}
+		if free, _ := next.set(&c, anyIndex); !free {
+			break
+		}
+		n++
+	}
+	return steps[:n]
+}
+
+// takeTogether takes steps of one link as one, and any other step alone. The kernel sets an address, an MTU, an alias, a
+// master and whether the link is up in this order (do_setlink): a link is a port before it is up.
+func (t *taker) takeTogether(ctx context.Context, steps []step) error {
+	first, ok := steps[0].(linkStep)
+	if !ok {
+		return steps[0].take(ctx, t)
+	}
+	var c rtnl.LinkChange
+	for _, s := range steps {
+		if _, err := s.(linkStep).set(&c, t.indexOf); err != nil {
+			return err
+		}
+	}
+	err := t.change(ctx, first.link(), c)
+	if err != nil && len(steps) > 1 {
+		return halfDone{err} // the first of them may be set
+	}
+	return err
+}
+
+func (t *taker) indexOf(name string) (int, error) { return indexOf(t.conn, name) }
+
+// alone takes a property as the only one.
+func (t *taker) alone(ctx context.Context, s linkStep) error { return t.takeTogether(ctx, []step{s}) }
 
 // change sets properties of a link by its name.
 func (t *taker) change(ctx context.Context, name string, c rtnl.LinkChange) error {
@@ -128,16 +192,24 @@ func (s addTap) take(_ context.Context, t *taker) error {
 
 type setAlias struct{ Name, Alias string }
 
-func (s setAlias) String() string { return "set alias of " + s.Name + " to " + s.Alias }
-func (s setAlias) take(ctx context.Context, t *taker) error {
-	return t.change(ctx, s.Name, rtnl.LinkChange{Alias: &s.Alias})
+func (s setAlias) String() string                           { return "set alias of " + s.Name + " to " + s.Alias }
+func (s setAlias) take(ctx context.Context, t *taker) error { return t.alone(ctx, s) }
+func (s setAlias) link() string                             { return s.Name }
+func (s setAlias) set(c *rtnl.LinkChange, _ func(string) (int, error)) (bool, error) {
+	free := c.Alias == nil
+	c.Alias = &s.Alias
+	return free, nil
 }
 
 type setMAC struct{ Name, MAC string }
 
-func (s setMAC) String() string { return "set mac of " + s.Name + " to " + s.MAC }
-func (s setMAC) take(ctx context.Context, t *taker) error {
-	return t.change(ctx, s.Name, rtnl.LinkChange{MAC: macBytes(s.MAC)})
+func (s setMAC) String() string                           { return "set mac of " + s.Name + " to " + s.MAC }
+func (s setMAC) take(ctx context.Context, t *taker) error { return t.alone(ctx, s) }
+func (s setMAC) link() string                             { return s.Name }
+func (s setMAC) set(c *rtnl.LinkChange, _ func(string) (int, error)) (bool, error) {
+	free := c.MAC == nil
+	c.MAC = macBytes(s.MAC)
+	return free, nil
 }
 
 type setMTU struct {
@@ -145,9 +217,13 @@ type setMTU struct {
 	MTU  int
 }
 
-func (s setMTU) String() string { return "set mtu of " + s.Name + " to " + strconv.Itoa(s.MTU) }
-func (s setMTU) take(ctx context.Context, t *taker) error {
-	return t.change(ctx, s.Name, rtnl.LinkChange{MTU: uint32(s.MTU)})
+func (s setMTU) String() string                           { return "set mtu of " + s.Name + " to " + strconv.Itoa(s.MTU) }
+func (s setMTU) take(ctx context.Context, t *taker) error { return t.alone(ctx, s) }
+func (s setMTU) link() string                             { return s.Name }
+func (s setMTU) set(c *rtnl.LinkChange, _ func(string) (int, error)) (bool, error) {
+	free := c.MTU == 0
+	c.MTU = uint32(s.MTU)
+	return free, nil
 }
 
 type setUp struct {
@@ -162,8 +238,12 @@ func (s setUp) String() string {
 	return "set " + s.Name + " down"
 }
 
-func (s setUp) take(ctx context.Context, t *taker) error {
-	return t.change(ctx, s.Name, rtnl.LinkChange{Up: &s.Up})
+func (s setUp) take(ctx context.Context, t *taker) error { return t.alone(ctx, s) }
+func (s setUp) link() string                             { return s.Name }
+func (s setUp) set(c *rtnl.LinkChange, _ func(string) (int, error)) (bool, error) {
+	free := c.Up == nil
+	c.Up = &s.Up
+	return free, nil
 }
 
 type setSTP struct {
@@ -206,15 +286,13 @@ func (s setMaster) String() string {
 	return "add port " + s.Name + " to " + s.Bridge
 }
 
-func (s setMaster) take(ctx context.Context, t *taker) error {
-	master := 0
-	if s.Bridge != "" {
-		var err error
-		if master, err = t.conn.LinkIndex(s.Bridge); err != nil {
-			return fmt.Errorf("find %s: %w", s.Bridge, err)
-		}
-	}
-	return t.change(ctx, s.Name, rtnl.LinkChange{Master: &master})
+func (s setMaster) take(ctx context.Context, t *taker) error { return t.alone(ctx, s) }
+func (s setMaster) link() string                             { return s.Name }
+func (s setMaster) set(c *rtnl.LinkChange, indexOf func(string) (int, error)) (bool, error) {
+	free := c.Master == nil
+	master, err := indexOf(s.Bridge)
+	c.Master = &master
+	return free, err
 }
 
 type setPort struct {

@@ -34,6 +34,10 @@ type write struct {
 	// exclusive says that making it fails where something stands in its place, so that nothing need be
 	// looked at before: the cost of one does not grow with what is there.
 	exclusive bool
+
+	// seen is what was read under the same locks for a link that is not there, nil where it is to be read again:
+	// making it fails where one has come since.
+	seen *held
 }
 
 // halfDone is the error of a step that changed something before it failed.
@@ -51,13 +55,14 @@ func (n *Net) perform(ctx context.Context, w write) error {
 	}
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.time(ctx))
 	defer cancel()
-	t := taker{route: w.route, flows: w.flows, blind: w.exclusive}
+	t := taker{route: w.route, flows: w.flows, blind: w.exclusive, seen: w.seen}
 	if err := n.transit(bound, w.from, w.to, &t); err != nil {
 		return n.takeBack(ctx, begun, w, &t, err)
 	}
 	if err := begun.Done(); err != nil {
 		return stateError(err)
 	}
+	n.reconciler.noticeOVS(w.to)
 	return t.late
 }
 
@@ -74,14 +79,22 @@ func (w *write) time(ctx context.Context) time.Duration {
 // leastTime is for the steps of a write whose caller has no time left.
 const leastTime = 100 * time.Millisecond
 
-// takeBack undoes a write that failed. Where that fails too, the intent stays open: the next start finishes
-// or undoes it.
+// takeBack undoes a write that failed. Where that fails too, the intent stays open: it is finished or undone once
+// Open vSwitch's database tells what became of it, else at the next start.
 func (n *Net) takeBack(ctx context.Context, begun *state.Write, w write, t *taker, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.time(ctx))
 	defer cancel()
 	var half halfDone
 	if t.taken > 0 || errors.As(cause, &half) {
-		if err := n.transit(ctx, w.to, w.from, &taker{unmarked: true, back: true}); err != nil {
+		u := &unknownWrite{begun: begun, from: w.from, to: w.to, known: t.known}
+		err := n.awaitKnown(ctx, u)
+		if err == nil {
+			back := taker{unmarked: true, back: true, known: t.known}
+			err = n.transit(ctx, w.to, w.from, &back)
+			u.known = back.known
+		}
+		if err != nil {
+			n.leaveUnknown(u)
 			return writeError(errors.Join(cause, fmt.Errorf("take back: %w", err)), registry.AppliedUnknown)
 		}
 	}
@@ -123,19 +136,12 @@ func sameObject(a, b spec) bool { return a.resource() == b.resource() && a.id() 
 // settle reads what one plan looks at and takes its steps. A plan that waits for something, or that
 // something stands in the way of, is an error.
 func (n *Net) settle(ctx context.Context, t *taker, s spec, plans func(spec, *held) plan) error {
-	r := reader{n, t.conn, newHeld()}
-	want := s.needs()
-	if t.blind {
-		want.routes, want.elements = nil, nil
-	}
-	if err := r.read(ctx, want); err != nil {
+	h, err := n.before(ctx, t, s)
+	if err != nil {
 		return err
 	}
-	if err := r.held.ovsTrouble(); err != nil {
-		return err
-	}
-	r.held.unmarked = t.unmarked
-	p := plans(s, r.held)
+	h.unmarked = t.unmarked
+	p := plans(s, h)
 	if p.obstacle != "" {
 		return &registry.ConflictError{
 			ConflictData: registry.ConflictData{Resource: s.resource(), ID: s.id(), Managed: registry.Some(false)},
@@ -152,6 +158,23 @@ func (n *Net) settle(ctx context.Context, t *taker, s spec, plans func(spec, *he
 		}
 	}
 	return nil
+}
+
+// before is what the kernel has of what a plan looks at.
+func (n *Net) before(ctx context.Context, t *taker, s spec) (*held, error) {
+	if h := t.seen; h != nil {
+		t.seen = nil
+		return h, nil
+	}
+	r := reader{n, t.conn, newHeld()}
+	want := s.needs()
+	if t.blind {
+		want.routes, want.elements = nil, nil
+	}
+	if err := r.read(ctx, want); err != nil {
+		return nil, err
+	}
+	return r.held, r.held.ovsTrouble()
 }
 
 // stateError is an error of the journal in the table's words. Nothing was done where Begin failed.

@@ -77,12 +77,13 @@ func (n *Net) syncHost(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
 	return n.changeTable(ctx, func(conn *nft.Conn) error {
-		facts, err := n.facts(ctx)
+		sets := n.hostSets()
+		facts, err := n.factsFor(ctx, sets)
 		if err != nil {
 			return err
 		}
 		var stale []nft.NewSet
-		for _, s := range n.hostSets() {
+		for _, s := range sets {
 			same, err := asTold(ctx, conn, s, facts.elements(s.Name))
 			if err != nil {
 				return err

@@ -14,7 +14,7 @@ import (
 type hostFacts struct {
 	own     map[netip.Addr]string // addresses by which others reach the node, with the interface
 	nets    []hostNet             // the networks that these are in, as far as they have more than one address
-	bridges []string
+	bridges []string              // where a set tells of them
 }
 
 // hostNet is a network of the node's, and the interface that leads into it.
@@ -23,21 +23,22 @@ type hostNet struct {
 	link string
 }
 
-// facts reads them.
+// facts reads the addresses. A node may have hundreds of interfaces, of which few have one: the others cost nothing.
 func (n *Net) facts(ctx context.Context) (f hostFacts, err error) {
 	conn, err := n.sockets.Get()
 	if err != nil {
 		return f, err
 	}
 	defer n.sockets.Put(conn)
-	names := map[int]string{}
+	found := map[netip.Prefix]int{}
+	var order []netip.Prefix
 	_, err = consistentlyGathered(func() (bool, error) {
-		clear(names)
-		f.bridges = nil
-		return each(conn.Links(ctx, rtnl.LinkFilter{}), func(l *rtnl.Link) error {
-			names[l.Index] = l.Name
-			if l.Kind == kindBridge {
-				f.bridges = append(f.bridges, l.Name)
+		clear(found)
+		order = order[:0]
+		return each(conn.Addresses(ctx, rtnl.AddressFilter{}), func(a *rtnl.Address) error {
+			p := netip.PrefixFrom(a.Local, a.PrefixLen)
+			if _, known := found[p]; !known && !a.Local.IsLoopback() && !a.Local.IsLinkLocalUnicast() {
+				found[p], order = a.Index, append(order, p)
 			}
 			return nil
 		})
@@ -45,15 +46,40 @@ func (n *Net) facts(ctx context.Context) (f hostFacts, err error) {
 	if err != nil {
 		return f, err
 	}
+	f.own = map[netip.Addr]string{}
+	names := map[int]string{}
+	for _, p := range order {
+		index := found[p]
+		name, known := names[index]
+		if !known {
+			name, _ = conn.LinkName(index) // "": it has gone, and the address with it
+			names[index] = name
+		}
+		if name == "" || f.own[p.Addr()] != "" {
+			continue
+		}
+		f.own[p.Addr()] = name
+		if !p.IsSingleIP() {
+			f.nets = append(f.nets, hostNet{p.Masked(), name})
+		}
+	}
+	return f, nil
+}
+
+// factsFor are the facts that some sets tell of.
+func (n *Net) factsFor(ctx context.Context, sets []nft.NewSet) (f hostFacts, err error) {
+	if f, err = n.facts(ctx); err != nil || !slices.ContainsFunc(sets, func(s nft.NewSet) bool { return s.Name == setBridged }) {
+		return f, err
+	}
+	conn, err := n.sockets.Get()
+	if err != nil {
+		return f, err
+	}
+	defer n.sockets.Put(conn)
 	_, err = consistentlyGathered(func() (bool, error) {
-		f.own, f.nets = map[netip.Addr]string{}, nil
-		return each(conn.Addresses(ctx, rtnl.AddressFilter{}), func(a *rtnl.Address) error {
-			if !a.Local.IsLoopback() && !a.Local.IsLinkLocalUnicast() && f.own[a.Local] == "" && names[a.Index] != "" {
-				f.own[a.Local] = names[a.Index]
-				if net := netip.PrefixFrom(a.Local, a.PrefixLen); !net.IsSingleIP() {
-					f.nets = append(f.nets, hostNet{net.Masked(), names[a.Index]})
-				}
-			}
+		f.bridges = nil
+		return each(conn.Links(ctx, rtnl.LinkFilter{Kind: kindBridge}), func(l *rtnl.Link) error {
+			f.bridges = append(f.bridges, l.Name)
 			return nil
 		})
 	})
@@ -63,7 +89,7 @@ func (n *Net) facts(ctx context.Context) (f hostFacts, err error) {
 // tellHost fills the sets that tell of the host.
 func (n *Net) tellHost(ctx context.Context, t *nft.Change, sets []nft.NewSet) error {
 	n.follow()
-	f, err := n.facts(ctx)
+	f, err := n.factsFor(ctx, sets)
 	if err != nil {
 		return err
 	}

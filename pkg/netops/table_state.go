@@ -193,7 +193,7 @@ func (k *kept) openTable(s *state.Store) {
 	t.forwarding = state.Register[forwardingSpec](s, "forwarding")
 	t.table = newTableState()
 	t.rangesByPlace = t.rules.IndexBy(func(_ string, f firewallSpec) string { return f.rangePlace() })
-	t.dnatsByBridge = t.dnats.IndexBy(func(_ string, d dnatSpec) string { return d.Behind })
+	t.dnatsByBridge = t.dnats.IndexBy(func(_ string, d dnatSpec) string { return behindKey(d.Behind, d.family()) })
 	first := []keeper{tableKeeper(t), keeperOf(t.policy, "input_policy"), keeperOf(t.rules, "firewall"), keeperOf(t.dnats, "dnat"), keeperOf(t.snats, "snat")}
 	k.kinds = append(append(first, k.kinds...), keeperOf(t.forwarding, "forwarding"))
 	for i := range k.kinds {

@@ -21,7 +21,7 @@ func (n *Net) BridgeAdd(ctx context.Context, p *registry.NetBridgeAddParams) (*r
 	if err := n.checkBridge(p); err != nil {
 		return nil, err
 	}
-	unlock, err := n.state.Lock(ctx, lockLink(p.Name))
+	unlock, err := n.lock(ctx, lockLink(p.Name))
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (n *Net) BridgeAdd(ctx context.Context, p *registry.NetBridgeAddParams) (*r
 	}
 	if !standing.done() {
 		if err := n.perform(ctx, write{
-			method: "net.bridge.add", from: from, to: []spec{want},
+			method: "net.bridge.add", from: from, to: []spec{want}, seen: standing.seen,
 			changes: []state.Change{n.kept.bridges.Put(p.Name, want)},
 		}); err != nil {
 			return nil, err
@@ -57,7 +57,7 @@ func (n *Net) BridgeAdd(ctx context.Context, p *registry.NetBridgeAddParams) (*r
 
 // standing is what lacks that an object stands, before it is made or made whole. Where it is not registered,
 // a link with its name is a conflict.
-func (n *Net) standing(ctx context.Context, want spec, registered bool, name string) (*plan, error) {
+func (n *Net) standing(ctx context.Context, want spec, registered bool, name string) (*lacking, error) {
 	h, err := n.look(ctx, want.needs())
 	if err != nil {
 		return nil, err
@@ -75,7 +75,17 @@ func (n *Net) standing(ctx context.Context, want spec, registered bool, name str
 	if p.obstacle != "" {
 		return nil, foreign(want.resource(), want.id(), p.obstacle)
 	}
-	return &p, nil
+	out := &lacking{plan: p}
+	if p.missing && !registered && !onOVS(want) {
+		out.seen = h
+	}
+	return out, nil
+}
+
+// lacking is what standing found.
+type lacking struct {
+	plan
+	seen *held // see write
 }
 
 func (n *Net) checkBridge(p *registry.NetBridgeAddParams) error {
@@ -209,7 +219,7 @@ func (n *Net) lockBridge(ctx context.Context, name string) (*departure, func(), 
 		for _, link := range before.links() {
 			objects = append(objects, lockLink(link))
 		}
-		unlock, err := n.state.Lock(ctx, objects...)
+		unlock, err := n.lock(ctx, objects...)
 		if err != nil {
 			return nil, nil, err
 		}

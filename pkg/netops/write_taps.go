@@ -22,7 +22,7 @@ func (n *Net) VMCreateTap(ctx context.Context, p *registry.NetVMCreateTapParams)
 	if bridge, ok := p.Bridge.Get(); ok {
 		objects = append(objects, shareLink(bridge))
 	}
-	unlock, err := n.state.Lock(ctx, objects...)
+	unlock, err := n.lock(ctx, objects...)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (n *Net) VMCreateTap(ctx context.Context, p *registry.NetVMCreateTapParams)
 		return nil, err
 	}
 	if !standing.done() {
-		w := write{method: "net.vm.create_tap", to: []spec{want}, changes: []state.Change{n.kept.taps.Put(key, want)}}
+		w := write{method: "net.vm.create_tap", to: []spec{want}, seen: standing.seen, changes: []state.Change{n.kept.taps.Put(key, want)}}
 		if registered {
 			w.from = []spec{want}
 		}
@@ -48,7 +48,7 @@ func (n *Net) VMCreateTap(ctx context.Context, p *registry.NetVMCreateTapParams)
 			return nil, err
 		}
 	}
-	h, err := n.look(ctx, want.needs())
+	h, err := n.look(ctx, needs{links: []string{want.Name}})
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +224,7 @@ func (n *Net) lockTap(ctx context.Context, name string) (t tapSpec, unlock func(
 		if was {
 			objects = append(objects, state.Exclusive("tap/"+tapKey(before.VMID, before.NIC)))
 		}
-		if unlock, err = n.state.Lock(ctx, objects...); err != nil {
+		if unlock, err = n.lock(ctx, objects...); err != nil {
 			return t, nil, false, err
 		}
 		t, registered = n.kept.tapOf(name)
