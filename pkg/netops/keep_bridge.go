@@ -118,9 +118,12 @@ func (b bridgeSpec) removal(h *held) (p plan) {
 	return p
 }
 
-// foreignLink says that something that is not ours has a name.
+// foreignLink says that something else has a name: what others made, or an object of ours of another kind.
 func foreignLink(l *heldLink) string {
 	what := "an interface"
+	if kind := markedAs[l.Alias]; kind != "" {
+		return "a " + kind + " with this daemon's mark is called " + l.Name
+	}
 	if l.Kind != "" {
 		what = "an interface of kind " + l.Kind
 	}

@@ -1,6 +1,7 @@
 package netops
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -51,6 +52,25 @@ func TestWritesByAnAlternativeName(t *testing.T) {
 	want(t, "drift at the end", m.call("net.verify", object{})["drift"], any([]any{}))
 }
 
+// The names of objects of ours are taken too, and not told to be another's.
+func TestNamesThatAreTakenByOurs(t *testing.T) {
+	m := newMaker(t)
+	m.call("net.bridge.add", object{"name": "br0"})
+	m.call("net.vm.create_tap", object{"vm_id": "a", "name": "t0"})
+	for method, params := range map[string]object{
+		"net.bridge.add":    {"name": "t0"},
+		"net.vm.create_tap": {"vm_id": "b", "name": "br0"},
+	} {
+		_, err := call(t, m.net, method, params)
+		var conflict *registry.ConflictError
+		if !errors.As(err, &conflict) || conflict.Managed != registry.Some(true) || !strings.Contains(err.Error(), "with this daemon's mark") {
+			t.Errorf("%s %v: %v", method, params, err)
+		}
+	}
+	refuses[*registry.ConflictError](m, "net.vm.create_tap", object{"vm_id": "b", "name": "t0"}, "a tap with this daemon's mark")
+	refuses[*registry.RefusedError](m, "net.vm.delete_tap", object{"name": "br0"}, "a bridge with this daemon's mark")
+}
+
 func TestRouteOfOneWay(t *testing.T) {
 	m := newMaker(t)
 	m.IP("link add v0 type veth peer name v1", "link set v0 up", "link set v1 up", "addr add 10.0.0.1/24 dev v0", "addr add 2001:db8::1/64 dev v0 nodad")
@@ -87,7 +107,9 @@ func TestRouteByWhatTheKernelChose(t *testing.T) {
 	want(t, "created", m.call("net.routes.add", object{"dst": "10.1.0.0/16", "gateway": "10.0.0.9", "interface": "v0"})["created"], false)
 	refuses[*registry.ConflictError](m, "net.routes.add", object{"dst": "10.1.0.0/16", "gateway": "10.0.0.9", "interface": "v1"}, "interface")
 	m.IP("route del 10.1.0.0/16")
-	named := func(gateway string) object { return object{"dst": "10.1.0.0/16", "gateway": gateway, "interface": "v0"} }
+	named := func(gateway string) object {
+		return object{"dst": "10.1.0.0/16", "gateway": gateway, "interface": "v0"}
+	}
 	want(t, "another's", m.call("net.routes.delete", named("10.0.0.8")), object{"deleted": false})
 	want(t, "deleted", m.call("net.routes.delete", named("10.0.0.9"))["deleted"], true)
 	want(t, "drift", m.call("net.verify", object{})["drift"], any([]any{}))

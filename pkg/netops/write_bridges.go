@@ -90,6 +90,7 @@ type lacking struct {
 
 func (n *Net) checkBridge(p *registry.NetBridgeAddParams) error {
 	var f faults
+	f.checkNewName("name", p.Name)
 	if n.backendFor(p) == registry.BridgeBackendOvs {
 		f.checkOVSBridge(p)
 	} else if p.DatapathType.IsSet() {
@@ -104,7 +105,8 @@ func (n *Net) checkBridge(p *registry.NetBridgeAddParams) error {
 		if a.Addr().Is6() && p.MTU.Or(defaultMTU) < minMTU6 {
 			f.add("mtu", "must be at least %d where there is an IPv6 address", minMTU6)
 		}
-		if slices.Contains(p.Addresses[:i], a) {
+		// To the kernel an IPv6 address is the same whatever the length of its prefix.
+		if slices.ContainsFunc(p.Addresses[:i], func(b netip.Prefix) bool { return a == b || a.Addr().Is6() && a.Addr() == b.Addr() }) {
 			f.add(path, "must not be given twice")
 		}
 	}

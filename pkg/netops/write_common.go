@@ -119,7 +119,10 @@ func foreign(resource, id, message string) error {
 
 // taken is the answer where the name of a link is taken.
 func taken(resource string, l *heldLink) error {
-	return foreign(resource, l.Name, foreignLink(l)+": choose another name, or remove it")
+	return &registry.ConflictError{
+		ConflictData: registry.ConflictData{Resource: resource, ID: l.Name, Managed: registry.Some(markedAs[l.Alias] != "")},
+		Message:      foreignLink(l) + ": choose another name, or remove it",
+	}
 }
 
 func refused(rule, override, format string, args ...any) error {
@@ -168,6 +171,17 @@ func (f *faults) checkMAC(path, mac string) {
 		f.add(path, "must be a unicast address, got the group address %s", mac)
 	case mac == "00:00:00:00:00:00":
 		f.add(path, "must not be all zero")
+	}
+}
+
+// checkNewName notes what is wrong with the name of an interface that is to be made. What the kernel takes to find an
+// interface by is more than what it takes here (__dev_alloc_name, inetdev_init).
+func (f *faults) checkNewName(path, name string) {
+	switch {
+	case strings.Contains(name, "%"):
+		f.add(path, "must not have a percent sign, for which the kernel puts a number, got %q", name)
+	case name == "all", name == "default":
+		f.add(path, "must not be %s, where the kernel keeps the settings of no single interface", name)
 	}
 }
 

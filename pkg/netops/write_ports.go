@@ -339,10 +339,12 @@ func connectionOf(p *registry.NetBridgeConnectParams) (connectionSpec, error) {
 		stem = "p" + digest("connection", c.A, c.B)[:8]
 	}
 	c.APort, c.BPort = stem+"-a", stem+"-b"
+	var f faults
+	f.checkNewName("name", c.APort)
 	if len(c.APort) > maxLinkName {
-		return c, (&faults{{Path: "name", Message: "must be at most 13 bytes, because -a and -b come behind it"}}).err()
+		f.add("name", "must be at most 13 bytes, because -a and -b come behind it")
 	}
-	return c, nil
+	return c, f.err()
 }
 
 // maxLinkName is the length of the longest name of a link (IFNAMSIZ less its NUL).

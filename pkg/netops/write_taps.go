@@ -57,6 +57,7 @@ func (n *Net) VMCreateTap(ctx context.Context, p *registry.NetVMCreateTapParams)
 
 func checkTap(p *registry.NetVMCreateTapParams) error {
 	var f faults
+	f.checkNewName("name", p.Name.Or(""))
 	if mac, ok := p.MAC.Get(); ok {
 		f.checkMAC("mac", mac)
 		if b := macBytes(mac); len(b) == macSize && b[0] == 0xfe {

@@ -175,7 +175,7 @@ func TestTapIsMadeAsAskedAndDeleted(t *testing.T) {
 	want(t, "made again", m.call("net.vm.create_tap", params)["created"], true)
 	want(t, "deleted", m.call("net.vm.delete_tap", object{"name": name}), object{"deleted": true, "name": name})
 	want(t, "deleted again", m.call("net.vm.delete_tap", object{"name": name}), object{"deleted": false})
-	refuses[*registry.RefusedError](m, "net.vm.delete_tap", object{"name": "br0"}, "did not make")
+	refuses[*registry.RefusedError](m, "net.vm.delete_tap", object{"name": "br0"}, "a bridge with this daemon's mark")
 	if m.links()[name] != nil {
 		t.Error("still there")
 	}
@@ -329,6 +329,12 @@ func TestBadParamsTouchNothing(t *testing.T) {
 		{"net.bridge.add", object{"name": "br0", "addresses": []string{"0.0.0.0/8"}}, "addresses[0]"},
 		{"net.bridge.add", object{"name": "br0", "addresses": []string{"::ffff:10.0.0.1/120"}}, "addresses[0]"},
 		{"net.bridge.add", object{"name": "br0", "mtu": 1000, "addresses": []string{"2001:db8::1/64"}}, "mtu"},
+		{"net.bridge.add", object{"name": "br0", "addresses": []string{"2001:db8::1/64", "2001:db8::1/128"}}, "addresses[1]"},
+		{"net.bridge.add", object{"name": "br%d"}, "percent"},
+		{"net.bridge.add", object{"name": "all"}, "no single interface"},
+		{"net.bridge.connect", object{"a": "br0", "b": "br1", "name": "p%d"}, "percent"},
+		{"net.vm.create_tap", object{"vm_id": "a", "name": "tap%d"}, "percent"},
+		{"net.vm.create_tap", object{"vm_id": "a", "name": "default"}, "no single interface"},
 		{"net.vm.create_tap", object{"vm_id": "a\"b"}, "vm_id"},
 		{"net.vm.create_tap", object{"vm_id": "a", "mac": "fe:00:00:00:00:01"}, "fe"},
 		{"net.vm.create_tap", object{"vm_id": "a", "pvid": 5}, "without bridge"},
