@@ -1,9 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -38,15 +43,55 @@ func benchEntries() error {
 		if err := sh("nft delete table inet peer"); err != nil {
 			return err
 		}
-		ours, err := timesOf(manyEntries, func(i int) error {
-			return d.must(kind.method, fmt.Sprintf(kind.params, firstPort+i), "created")
-		})
+		ours, err := d.timesOf(manyEntries, kind.method, func(i int) string { return fmt.Sprintf(kind.params, firstPort+i) })
 		if err != nil {
 			return err
 		}
 		tellTimes(fmt.Sprintf("%d %s", manyEntries, kind.what), "nft", ours, peer)
 	}
-	return nil
+	return tellSync(d.dir)
+}
+
+// tellSync says what of each of ours is the disk's alone: a line of a journal's length appended and synced, in the
+// folder of the daemon's.
+func tellSync(folder string) error {
+	f, err := os.Create(filepath.Join(folder, "sync"))
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	line := bytes.Repeat([]byte("."), 300)
+	times, err := timesOf(200, func(int) error {
+		if _, err := f.Write(line); err != nil {
+			return err
+		}
+		return unix.Fdatasync(int(f.Fd()))
+	})
+	if err == nil {
+		fmt.Printf("  %-34s      %9v (of each of ours)\n", "a synced line of 300 bytes", round(times.median()))
+	}
+	return err
+}
+
+// timesOf is what each of n calls took that make something.
+func (d *daemon) timesOf(n int, method string, params func(i int) string) (sample, error) {
+	c, err := dialRaw(d.socket)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return timesOf(n, func(i int) error { return c.must(method, params(i), "created") })
+}
+
+// must makes one such call.
+func (d *daemon) must(method, params, done string) error {
+	c, err := dialRaw(d.socket)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.must(method, params, done)
 }
 
 // timesOf is what each of n calls took.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -26,11 +27,36 @@ func dialRaw(socket string) (*rawConn, error) {
 	return &rawConn{Conn: c, in: bufio.NewReaderSize(c, 64<<10), scratch: make([]byte, 64<<10)}, nil
 }
 
+// post prepares a request.
+func (c *rawConn) post(body string) {
+	c.request = fmt.Appendf(c.request[:0], "POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	c.method = ""
+}
+
+// must makes a call that answers that something was done.
+func (c *rawConn) must(method, params, done string) error {
+	c.post(`{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":` + params + `}`)
+	if _, err := c.Write(c.request); err != nil {
+		return err
+	}
+	length, _, err := c.head()
+	if err != nil {
+		return err
+	}
+	answer := make([]byte, length)
+	if _, err := io.ReadFull(c.in, answer); err != nil {
+		return err
+	}
+	if !bytes.Contains(answer, []byte(`"`+done+`":true`)) {
+		return fmt.Errorf("%s %s: %s", method, params, answer)
+	}
+	return nil
+}
+
 // call sends one request and reads the whole answer, of whose body it returns the size.
 func (c *rawConn) call(method string) (int, error) {
 	if c.method != method {
-		body := `{"jsonrpc":"2.0","id":1,"method":"` + method + `"}`
-		c.request = fmt.Appendf(nil, "POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		c.post(`{"jsonrpc":"2.0","id":1,"method":"` + method + `"}`)
 		c.method = method
 	}
 	if _, err := c.Write(c.request); err != nil {
