@@ -31,7 +31,7 @@ var verbs = []verb{
 			{name: "kind", kind: kindText, text: "Only interfaces of this kind."},
 			{name: "master", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only ports of this interface."},
 			{name: "up", kind: kindBoolean, text: "Only interfaces that are set up (true) or down (false)."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 		},
 		examples: []example{
 			{"one interface", "net interfaces --name eth0"},
@@ -42,7 +42,7 @@ var verbs = []verb{
 	{
 		method: "net.routes", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the routes.",
-		description: "The forwarding tables as one rtnetlink dump a family gives them, filtered by the kernel where it can be (family, table, protocol, interface, type of table). An absent `table` means every table but local (255); cached (cloned) entries never come. The default route has the dst 0.0.0.0/0 or ::/0. `interface` takes routes that leave by it, by one of several ways too. `dst` is exact: the route to this very prefix, not the one that a packet would take. `protocol` is a name of rt_protos or a number; a name that is not known is invalid_params. A table without routes or one that does not exist gives an empty list. A name that does not exist is not_found.",
+		description: "The forwarding tables as one rtnetlink dump per family gives them, filtered by the kernel where it can be (family, table, protocol, interface, type of table). An absent `table` means every table but local (255); cached (cloned) entries never come. The default route has the dst 0.0.0.0/0 or ::/0. `interface` takes routes that leave by it, by one of several ways too. `dst` is exact: the route to this very prefix, not the one that a packet would take. `protocol` is a name of rt_protos or a number; a name that is not known is invalid_params. A table without routes or one that does not exist gives an empty list. A name that does not exist is not_found.",
 		lists:       []listed{{"routes", "Route"}},
 		list:        "routes", stream: true,
 		params: []param{
@@ -51,7 +51,7 @@ var verbs = []verb{
 			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only routes that leave by this interface."},
 			{name: "dst", kind: kindText, schema: "IpPrefix", format: "ip-prefix", text: "Only routes to exactly this prefix."},
 			{name: "protocol", kind: kindText, text: "Only routes of this origin."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "Only routes that this daemon made with this tag."},
 		},
 		examples: []example{
@@ -62,7 +62,7 @@ var verbs = []verb{
 	},
 	{
 		method: "net.status", effect: "read", right: "read", since: "0.1.0",
-		summary:     "Say what the node and the daemon are.",
+		summary:     "Show what the node and the daemon are.",
 		description: "Who answers, since when, on what kernel, under which addresses and default routes; and which methods of the whole table (net.* and vol.*) cannot work on this host, each with the error that it would answer with. Parts that cannot be read (no /proc, no rtnetlink) are absent or empty lists and never fail the call.",
 		lists:       []listed{{"addresses", "NodeAddress"}, {"default_routes", "Route"}, {"unavailable", "UnavailableMethod"}},
 		examples: []example{
@@ -91,7 +91,7 @@ var verbs = []verb{
 			{name: "family", kind: kindText, schema: "AddressFamily", values: []string{"ipv4", "ipv6"}, text: "Only this family."},
 			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only entries of this interface."},
 			{name: "state", kind: kindText, schema: "NeighborState", values: []string{"none", "incomplete", "reachable", "stale", "delay", "probe", "failed", "noarp", "permanent"}, text: "Only entries in this state."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 		},
 		examples: []example{
 			{"on eth0", "net neighbors --interface eth0"},
@@ -120,7 +120,7 @@ var verbs = []verb{
 		lists:       []listed{{"bridges", "VlanBridge"}, {"interfaces", "VlanInterface"}},
 		params: []param{
 			{name: "bridge", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only this bridge."},
-			{name: "stats", kind: kindBoolean, text: "With the counters of each VLAN id, and then without ranges. Absent: false."},
+			{name: "stats", kind: kindBoolean, text: "With the counters of each VLAN id, and then without ranges. Default: false."},
 		},
 		examples: []example{
 			{"one bridge, one sub-interface", "net vlan"},
@@ -129,7 +129,7 @@ var verbs = []verb{
 	{
 		method: "net.vm.list", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the tap interfaces of virtual machines.",
-		description: "The taps that net.vm.create_tap made, from the register, each with what the kernel has of it now. Taps that others made: net.interfaces with kind tun. A registered tap that is gone has exists and up false. A bridge that neither exists nor is registered is not_found.",
+		description: "The taps that net.vm.create_tap made, from the registry, each with what the kernel has of it now. Taps that others made: net.interfaces with kind tun. A registered tap that is gone has exists and up false. A bridge that neither exists nor is registered is not_found.",
 		lists:       []listed{{"taps", "VmTap"}},
 		list:        "taps", stream: false,
 		params: []param{
@@ -167,7 +167,7 @@ var verbs = []verb{
 	{
 		method: "net.config", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Show how boot and system configure the network.",
-		description: "What is configured, in contrast to what is (net.interfaces, net.lease): the kernel command line, the files of systemd-networkd, netplan, NetworkManager, ifupdown, dhclient and dhcpcd, and the daemon's own, resolved to one row an interface; each fact with the file and line that it comes from. Nothing is run and nothing changed. Keys and passwords in those files are never given. A file that cannot be read or understood stands in `files` with the error and stops nothing.",
+		description: "What is configured, in contrast to what is (net.interfaces, net.lease): the kernel command line, the files of systemd-networkd, netplan, NetworkManager, ifupdown, dhclient and dhcpcd, and the daemon's own, resolved to one row per interface; each fact with the file and line that it comes from. Nothing is run and nothing changed. Keys and passwords in those files are never given. A file that cannot be read or understood is listed in `files` with the error and stops nothing.",
 		lists:       []listed{{"interfaces", "InterfaceConfig"}, {"managers", "ConfigManager"}, {"files", "ConfigFile"}},
 		examples: []example{
 			{"networkd and a static bridge", "net config"},
@@ -176,7 +176,7 @@ var verbs = []verb{
 	{
 		method: "net.health", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Check whether the node's network is well.",
-		description: "Looks at links that are set up without carrier, the default route, the neighbour entry of its gateway, name servers, leases near their end, the fill of the connection tracking table, forwarding where NAT needs it, drift between register and kernel (net.verify), and OVS where one runs. Reads only: no packet is sent. `status` is the worst of all checks but unknown ones.",
+		description: "Looks at links that are set up without carrier, the default route, the neighbour entry of its gateway, name servers, leases near their end, the fill of the connection tracking table, forwarding where NAT needs it, drift between registry and kernel (net.verify), and OVS where one runs. Reads only: no packet is sent. `status` is the worst of all checks but unknown ones.",
 		lists:       []listed{{"checks", "HealthCheck"}},
 		examples: []example{
 			{"conntrack is filling up", "net health"},
@@ -185,7 +185,7 @@ var verbs = []verb{
 	{
 		method: "net.verify", effect: "read", right: "read", since: "0.1.0",
 		summary:     "Compare what this daemon made with what the kernel has.",
-		description: "Reads all that is registered (bridges and ports, taps, routes, firewall, NAT, forwarding, leases) back from the kernel and tells each difference with the steps that would mend it, in any mode. Without confirm it changes nothing. Objects that this daemon did not make are not looked at, but what stands in its own nftables table or bears its mark and is not registered is unexpected. With confirm, which needs the right admin, the input policy that is on trial (see input_policy) is kept for good before anything is compared; where there is none, because it was rolled back, the call is refused (rule nothing_to_confirm).",
+		description: "Reads all that is registered (bridges and ports, taps, routes, firewall, NAT, forwarding, leases) back from the kernel and reports each difference with the steps that would repair it, in any mode. Without confirm it changes nothing. Objects that this daemon did not make are not looked at, but what is in its own nftables table or bears its mark and is not registered is unexpected. With confirm, which needs the right admin, the input policy that is on trial (see input_policy) is kept for good before anything is compared; where there is none, because it was rolled back, the call is refused (rule nothing_to_confirm).",
 		lists:       []listed{{"drift", "Drift"}},
 		params: []param{
 			{name: "confirm", kind: kindText, schema: "VerifyConfirm", values: []string{"input_policy"}, text: "What is to be kept for good. The caller says so by the very connection that a change could have cut."},
@@ -214,8 +214,8 @@ var verbs = []verb{
 		params: []param{
 			{name: "family", kind: kindText, schema: "NftFamily", values: []string{"ip", "ip6", "inet", "arp", "bridge", "netdev"}, text: "Only tables of this family."},
 			{name: "table", kind: kindText, text: "Only tables of this name."},
-			{name: "text", kind: kindBoolean, text: "Readable text for every rule, by way of nft. Absent: false, only for our own."},
-			{name: "limit", kind: kindInteger, text: "At most so many items."},
+			{name: "text", kind: kindBoolean, text: "Readable text for every rule, by way of nft. Default: false, only for the daemon's own."},
+			{name: "limit", kind: kindInteger, text: "At most this many items."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "Only firewall_rule items with this tag, and nothing else."},
 		},
 		examples: []example{
@@ -236,9 +236,9 @@ var verbs = []verb{
 			{name: "source", kind: kindText, schema: "IpPrefix", format: "ip-prefix", text: "Only entries whose original source is inside this network."},
 			{name: "destination", kind: kindText, schema: "IpPrefix", format: "ip-prefix", text: "Only entries whose original destination is inside this network."},
 			{name: "state", kind: kindText, text: "Only entries in this state."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 			{name: "mark", kind: kindText, schema: "Hex", format: "hex", text: "Only entries whose mark is this, under mark_mask."},
-			{name: "mark_mask", kind: kindText, schema: "Hex", format: "hex", text: "Bits of the mark that are compared. Absent: all."},
+			{name: "mark_mask", kind: kindText, schema: "Hex", format: "hex", text: "Bits of the mark that are compared. Default: all."},
 		},
 		examples: []example{
 			{"a forwarded port", "net conntrack --protocol tcp --destination 192.0.2.10/32"},
@@ -287,7 +287,7 @@ var verbs = []verb{
 		params: []param{
 			{name: "bridge", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only this bridge."},
 			{name: "table", kind: kindInteger, text: "Only this table."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 		},
 		examples: []example{
 			{"table 0", "net flows --bridge br0 --table 0"},
@@ -300,7 +300,7 @@ var verbs = []verb{
 		lists:       []listed{{"items", "DatapathItem"}},
 		list:        "items", stream: true,
 		params: []param{
-			{name: "limit", kind: kindInteger, text: "At most so many flows of each datapath."},
+			{name: "limit", kind: kindInteger, text: "At most this many flows of each datapath."},
 		},
 		examples: []example{
 			{"userspace", "net datapath --limit 1"},
@@ -314,7 +314,7 @@ var verbs = []verb{
 		list:        "entries", stream: true,
 		params: []param{
 			{name: "zone", kind: kindInteger, text: "Only entries of this zone."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 		},
 		examples: []example{
 			{"one zone", "net ovs conntrack --zone 5"},
@@ -336,7 +336,7 @@ var verbs = []verb{
 	{
 		method: "net.lease.restart", effect: "write", right: "write", since: "0.1.0",
 		summary:     "Take a new DHCP lease on an interface.",
-		description: "Runs a full DHCPv4 exchange (DISCOVER, OFFER, REQUEST, ACK), and DHCPv6 where it was in use, then sets address, routes and DNS anew. The new address stands before the old one goes. A failed exchange leaves the old address as it was. Where systemd-networkd or NetworkManager owns the lease, it is asked to do so; where dhclient or another program owns it, the call is a conflict that names it.",
+		description: "Runs a full DHCPv4 exchange (DISCOVER, OFFER, REQUEST, ACK), and DHCPv6 where it was in use, then sets address, routes and DNS anew. The new address is set before the old one goes. A failed exchange leaves the old address as it was. Where systemd-networkd or NetworkManager owns the lease, it is asked to do so; where dhclient or another program owns it, the call is a conflict that names it.",
 		params: []param{
 			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", required: true, text: "The interface whose lease is renewed."},
 		},
@@ -347,21 +347,21 @@ var verbs = []verb{
 	{
 		method: "net.routes.add", effect: "write", right: "write", since: "0.1.0",
 		summary:     "Add a route.",
-		description: "Adds the route exclusively (NLM_F_EXCL), never appended to an existing one. The key is family, table, dst, tos and metric. Where a route of ours with that key stands and has all the given properties, created is false; where it has others, the call is a conflict that lists them, unless replace is true. A route that this daemon did not make is a conflict always, never adopted. One of gateway, interface or nexthops is needed for type unicast; none of them is taken for the other types. The route bears the daemon's own protocol number.",
+		description: "Adds the route exclusively (NLM_F_EXCL), never appended to an existing one. The key is family, table, dst, tos and metric. Where this daemon has made a route with that key and it has all the given properties, created is false; where it has others, the call is a conflict that lists them, unless replace is true. A route that this daemon did not make is a conflict always, never adopted. One of gateway, interface or nexthops is needed for type unicast; none of them is taken for the other types. The route bears the daemon's own protocol number.",
 		params: []param{
 			{name: "dst", kind: kindText, schema: "IpPrefix", format: "ip-prefix", required: true, text: "Destination network; 0.0.0.0/0 or ::/0 is the default route."},
 			{name: "gateway", kind: kindText, schema: "IpAddress", format: "ip", text: "Next hop. IPv6 for an IPv4 destination is taken (RTA_VIA)."},
-			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Outgoing interface. Absent: the one through which the gateway is reached."},
-			{name: "metric", kind: kindInteger, text: "Priority, the lowest wins; part of the key. Absent: 0 for IPv4, 1024 for IPv6. 0 is taken as absent for IPv6, as the kernel does."},
-			{name: "table", kind: kindInteger, text: "Routing table id. Absent: 254 (main)."},
-			{name: "type", kind: kindText, schema: "RouteTypeParam", values: []string{"unicast", "blackhole", "unreachable", "prohibit", "throw"}, text: "Absent: unicast."},
-			{name: "tos", kind: kindInteger, text: "Type of service byte (IPv4 only); part of the key. Absent: 0."},
+			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Outgoing interface. Default: the one through which the gateway is reached."},
+			{name: "metric", kind: kindInteger, text: "Priority, the lowest wins; part of the key. Default: 0 for IPv4, 1024 for IPv6. 0 is taken as absent for IPv6, as the kernel does."},
+			{name: "table", kind: kindInteger, text: "Routing table id. Default: 254 (main)."},
+			{name: "type", kind: kindText, schema: "RouteTypeParam", values: []string{"unicast", "blackhole", "unreachable", "prohibit", "throw"}, text: "Default: unicast."},
+			{name: "tos", kind: kindInteger, text: "Type of service byte (IPv4 only); part of the key. Default: 0."},
 			{name: "preferred_source", kind: kindText, schema: "IpAddress", format: "ip", text: "Source address for what the node itself sends (RTA_PREFSRC); must be one of the node's."},
 			{name: "nexthops", list: true, kind: kindObject, members: &membersOfRouteNextHopParam, schema: "RouteNextHopParam", text: "Paths of a multipath route, instead of gateway and interface."},
-			{name: "onlink", kind: kindBoolean, text: "The gateway is reached on the link even where no prefix covers it. Absent: false."},
+			{name: "onlink", kind: kindBoolean, text: "The gateway is reached on the link even where no prefix covers it. Default: false."},
 			{name: "mtu", kind: kindInteger, text: "MTU along this route in bytes (RTAX_MTU)."},
-			{name: "persistent", kind: kindBoolean, text: "Registered and restored at boot. Absent: true."},
-			{name: "replace", kind: kindBoolean, text: "Replace our own route that has the same key and other properties. Absent: false."},
+			{name: "persistent", kind: kindBoolean, text: "Registered and restored at boot. Default: true."},
+			{name: "replace", kind: kindBoolean, text: "Replace a route of this daemon that has the same key and other properties. Default: false."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "The caller's own mark; lists filter by it. Not part of what makes two objects the same."},
 		},
 		examples: []example{
@@ -375,12 +375,12 @@ var verbs = []verb{
 		description: "Deletes the one route with exactly this key (family, table, dst, tos, metric) and the daemon's protocol number. A route that others made is refused without force; with force it is deleted by its full key, as read from the kernel.",
 		params: []param{
 			{name: "dst", kind: kindText, schema: "IpPrefix", format: "ip-prefix", required: true, text: "Destination network."},
-			{name: "metric", kind: kindInteger, text: "Priority, the lowest wins; part of the key. Absent: 0 for IPv4, 1024 for IPv6. 0 is taken as absent for IPv6, as the kernel does."},
-			{name: "table", kind: kindInteger, text: "Routing table id. Absent: 254 (main)."},
-			{name: "tos", kind: kindInteger, text: "Type of service byte (IPv4 only); part of the key. Absent: 0."},
+			{name: "metric", kind: kindInteger, text: "Priority, the lowest wins; part of the key. Default: 0 for IPv4, 1024 for IPv6. 0 is taken as absent for IPv6, as the kernel does."},
+			{name: "table", kind: kindInteger, text: "Routing table id. Default: 254 (main)."},
+			{name: "tos", kind: kindInteger, text: "Type of service byte (IPv4 only); part of the key. Default: 0."},
 			{name: "gateway", kind: kindText, schema: "IpAddress", format: "ip", text: "Delete only where the route has this next hop."},
 			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Delete only where the route goes out here."},
-			{name: "force", kind: kindBoolean, text: "Delete a route that this daemon did not make. Absent: false."},
+			{name: "force", kind: kindBoolean, text: "Delete a route that this daemon did not make. Default: false."},
 		},
 		examples: []example{
 			{"deleted", "net routes delete --dst 10.20.0.0/16"},
@@ -390,19 +390,19 @@ var verbs = []verb{
 	{
 		method: "net.bridge.add", effect: "write", right: "write", since: "0.1.0",
 		summary:     "Make a bridge.",
-		description: "MAC address and MTU are always set, so that they do not follow the ports. A bridge of ours with that name and all the given properties is created: false; with others a conflict that lists them; an interface with that name that this daemon did not make is a conflict. VLAN filtering is set before the first port comes.",
+		description: "MAC address and MTU are always set, so that they do not follow the ports. A bridge that this daemon has made with that name and all the given properties is created: false; with others a conflict that lists them; an interface with that name that this daemon did not make is a conflict. VLAN filtering is set before the first port comes.",
 		params: []param{
 			{name: "name", kind: kindText, schema: "InterfaceName", format: "ifname", required: true, text: "Name of the bridge."},
-			{name: "mtu", kind: kindInteger, text: "MTU in bytes. Absent: 1500."},
-			{name: "mac", kind: kindText, schema: "MacAddress", format: "mac", text: "MAC address, unicast. Absent: a locally administered one derived from node and name, the same after a reboot."},
-			{name: "stp", kind: kindBoolean, text: "Spanning tree protocol in the kernel. Absent: false."},
-			{name: "vlan_filtering", kind: kindBoolean, text: "Whether the bridge filters by VLAN. Absent: false."},
+			{name: "mtu", kind: kindInteger, text: "MTU in bytes. Default: 1500."},
+			{name: "mac", kind: kindText, schema: "MacAddress", format: "mac", text: "MAC address, unicast. Default: a locally administered one derived from node and name, the same after a reboot."},
+			{name: "stp", kind: kindBoolean, text: "Spanning tree protocol in the kernel. Default: false."},
+			{name: "vlan_filtering", kind: kindBoolean, text: "Whether the bridge filters by VLAN. Default: false."},
 			{name: "addresses", list: true, kind: kindText, schema: "IpInterface", format: "ip-interface", text: "Addresses of the bridge interface itself."},
-			{name: "up", kind: kindBoolean, text: "Whether it is set up. Absent: true."},
-			{name: "backend", kind: kindText, schema: "BridgeBackend", values: []string{"linux", "ovs"}, text: "Absent: as the configuration says, else linux."},
-			{name: "datapath_type", kind: kindText, schema: "OvsDatapathType", values: []string{"system", "netdev"}, text: "Of a bridge of Open vSwitch: where its frames are switched. Absent: as the configuration says, else system."},
+			{name: "up", kind: kindBoolean, text: "Whether it is set up. Default: true."},
+			{name: "backend", kind: kindText, schema: "BridgeBackend", values: []string{"linux", "ovs"}, text: "Default: as the configuration says, else linux."},
+			{name: "datapath_type", kind: kindText, schema: "OvsDatapathType", values: []string{"system", "netdev"}, text: "Of a bridge of Open vSwitch: where its frames are switched. Default: as the configuration says, else system."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "The caller's own mark; lists filter by it. Not part of what makes two objects the same."},
-			{name: "persistent", kind: kindBoolean, text: "Registered and restored at boot. Absent: true."},
+			{name: "persistent", kind: kindBoolean, text: "Registered and restored at boot. Default: true."},
 		},
 		examples: []example{
 			{"created", "net bridge add --name br0 --addresses 10.0.0.1/24"},
@@ -415,7 +415,7 @@ var verbs = []verb{
 		description: "A bridge with ports is busy without force; with force its ports are let go, not deleted (but for pairs that net.bridge.connect made). A bridge that this daemon did not make is refused; no param overrides that.",
 		params: []param{
 			{name: "name", kind: kindText, schema: "InterfaceName", format: "ifname", required: true, text: "Name of the bridge."},
-			{name: "force", kind: kindBoolean, text: "Delete a bridge that has ports. Absent: false."},
+			{name: "force", kind: kindBoolean, text: "Delete a bridge that has ports. Default: false."},
 		},
 		examples: []example{
 			{"deleted", "net bridge delete --name br0"},
@@ -429,9 +429,9 @@ var verbs = []verb{
 		params: []param{
 			{name: "a", kind: kindText, schema: "InterfaceName", format: "ifname", required: true, text: "One bridge."},
 			{name: "b", kind: kindText, schema: "InterfaceName", format: "ifname", required: true, text: "The other bridge."},
-			{name: "name", kind: kindText, format: "ifname", text: "Stem of the two port names, which end in -a and -b. Absent: derived from the bridges' names."},
-			{name: "force", kind: kindBoolean, text: "Connect although that makes a loop without spanning tree. Absent: false."},
-			{name: "persistent", kind: kindBoolean, text: "Registered and restored at boot. Absent: true."},
+			{name: "name", kind: kindText, format: "ifname", text: "Stem of the two port names, which end in -a and -b. Default: derived from the bridges' names."},
+			{name: "force", kind: kindBoolean, text: "Connect although that makes a loop without spanning tree. Default: false."},
+			{name: "persistent", kind: kindBoolean, text: "Registered and restored at boot. Default: true."},
 		},
 		examples: []example{
 			{"connected", "net bridge connect --a br0 --b br1"},
@@ -444,13 +444,13 @@ var verbs = []verb{
 		params: []param{
 			{name: "bridge", kind: kindText, schema: "InterfaceName", format: "ifname", required: true, text: "The bridge."},
 			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", required: true, text: "The interface."},
-			{name: "pvid", kind: kindInteger, text: "VLAN of untagged frames that come in. Absent: the bridge's default where no vlans are given, else none."},
+			{name: "pvid", kind: kindInteger, text: "VLAN of untagged frames that come in. Default: the bridge's default where no vlans are given, else none."},
 			{name: "vlans", list: true, kind: kindText, text: "VLAN ids and ranges that pass, each 1 to 4094: \"10\", \"20-29\"."},
-			{name: "untagged", list: true, kind: kindText, text: "Those VLAN ids and ranges whose frames leave untagged. Absent: the pvid."},
-			{name: "isolated", kind: kindBoolean, text: "Frames do not pass between isolated ports of the same bridge. Absent: false."},
-			{name: "hairpin", kind: kindBoolean, text: "Frames may leave by the port they came in. Absent: false."},
-			{name: "force", kind: kindBoolean, text: "Take an interface that has addresses or a lease. Absent: false."},
-			{name: "persistent", kind: kindBoolean, text: "Registered and restored at boot. Absent: true."},
+			{name: "untagged", list: true, kind: kindText, text: "Those VLAN ids and ranges whose frames leave untagged. Default: the pvid."},
+			{name: "isolated", kind: kindBoolean, text: "Frames do not pass between isolated ports of the same bridge. Default: false."},
+			{name: "hairpin", kind: kindBoolean, text: "Frames may leave by the port they came in. Default: false."},
+			{name: "force", kind: kindBoolean, text: "Take an interface that has addresses or a lease. Default: false."},
+			{name: "persistent", kind: kindBoolean, text: "Registered and restored at boot. Default: true."},
 		},
 		examples: []example{
 			{"added", "net bridge add port --bridge br0 --interface eth1"},
@@ -458,7 +458,7 @@ var verbs = []verb{
 	},
 	{
 		method: "net.bridge.remove_port", effect: "write", right: "write", since: "0.1.0",
-		summary:     "Take a port out of a bridge.",
+		summary:     "Remove a port from a bridge.",
 		description: "The interface stays and is no longer a port; an end of a pair that net.bridge.connect made is removed with its other end. A port that is not in this bridge is deleted: false.",
 		params: []param{
 			{name: "bridge", kind: kindText, schema: "InterfaceName", format: "ifname", required: true, text: "The bridge."},
@@ -474,21 +474,21 @@ var verbs = []verb{
 		description: "The key is vm_id and nic: asked again with the same properties the answer is created: false, with others a conflict. The name is a hash of the key where none is given. mac is the guest's; the host side gets fe: and the rest of it, so that a bridge never takes the lower address. Comes back after a reboot, with its bridge port.",
 		params: []param{
 			{name: "vm_id", kind: kindText, format: "tag", required: true, text: "The caller's id of the virtual machine; with nic the key."},
-			{name: "nic", kind: kindInteger, text: "Number of the machine's network card. Absent: 0."},
-			{name: "bridge", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Bridge that it becomes a port of. Absent: none."},
-			{name: "name", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Name of the interface. Absent: derived from vm_id and nic."},
-			{name: "mac", kind: kindText, schema: "MacAddress", format: "mac", text: "The guest's MAC address, unicast. Absent: a locally administered one derived from node, vm_id and nic."},
-			{name: "mtu", kind: kindInteger, text: "MTU in bytes. Absent: the bridge's, else 1500."},
-			{name: "owner_uid", kind: kindInteger, text: "User who may open the tap (TUNSETOWNER). Absent: root only."},
+			{name: "nic", kind: kindInteger, text: "Number of the machine's network card. Default: 0."},
+			{name: "bridge", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Bridge that it becomes a port of. Default: none."},
+			{name: "name", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Name of the interface. Default: derived from vm_id and nic."},
+			{name: "mac", kind: kindText, schema: "MacAddress", format: "mac", text: "The guest's MAC address, unicast. Default: a locally administered one derived from node, vm_id and nic."},
+			{name: "mtu", kind: kindInteger, text: "MTU in bytes. Default: the bridge's, else 1500."},
+			{name: "owner_uid", kind: kindInteger, text: "User who may open the tap (TUNSETOWNER). Default: root only."},
 			{name: "owner_gid", kind: kindInteger, text: "Group that may open the tap (TUNSETGROUP)."},
-			{name: "multi_queue", kind: kindBoolean, text: "Several queues (IFF_MULTI_QUEUE). Absent: false."},
-			{name: "vnet_hdr", kind: kindBoolean, text: "Frames bear a virtio-net header (IFF_VNET_HDR). Absent: false."},
-			{name: "pvid", kind: kindInteger, text: "VLAN of untagged frames that come in. Absent: the bridge's default where no vlans are given, else none."},
+			{name: "multi_queue", kind: kindBoolean, text: "Several queues (IFF_MULTI_QUEUE). Default: false."},
+			{name: "vnet_hdr", kind: kindBoolean, text: "Frames bear a virtio-net header (IFF_VNET_HDR). Default: false."},
+			{name: "pvid", kind: kindInteger, text: "VLAN of untagged frames that come in. Default: the bridge's default where no vlans are given, else none."},
 			{name: "vlans", list: true, kind: kindText, text: "VLAN ids and ranges that pass, each 1 to 4094: \"10\", \"20-29\"."},
-			{name: "isolated", kind: kindBoolean, text: "Frames do not pass between isolated ports of the same bridge. Absent: false."},
-			{name: "hairpin", kind: kindBoolean, text: "Frames may leave by the port they came in. Absent: false."},
+			{name: "isolated", kind: kindBoolean, text: "Frames do not pass between isolated ports of the same bridge. Default: false."},
+			{name: "hairpin", kind: kindBoolean, text: "Frames may leave by the port they came in. Default: false."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "The caller's own mark; lists filter by it. Not part of what makes two objects the same."},
-			{name: "untagged", list: true, kind: kindText, text: "Those VLAN ids and ranges whose frames leave untagged. Absent: the pvid."},
+			{name: "untagged", list: true, kind: kindText, text: "Those VLAN ids and ranges whose frames leave untagged. Default: the pvid."},
 		},
 		examples: []example{
 			{"created", "net vm create tap --vm-id vm-17 --bridge br0 --mac 52:54:00:12:34:56"},
@@ -498,10 +498,10 @@ var verbs = []verb{
 	{
 		method: "net.vm.delete_tap", effect: "destroy", right: "write", since: "0.1.0",
 		summary:     "Delete a tap that this daemon made.",
-		description: "Only taps of ours: another interface of that name is refused. A tap with a carrier is in use by a machine: busy without force.",
+		description: "Only taps that this daemon made: another interface of that name is refused. A tap with a carrier is in use by a machine: busy without force.",
 		params: []param{
 			{name: "name", kind: kindText, schema: "InterfaceName", format: "ifname", required: true, text: "Name of the tap."},
-			{name: "force", kind: kindBoolean, text: "Delete a tap that is in use. Absent: false."},
+			{name: "force", kind: kindBoolean, text: "Delete a tap that is in use. Default: false."},
 		},
 		examples: []example{
 			{"deleted", "net vm delete tap --name tap3f9c1d20"},
@@ -514,11 +514,11 @@ var verbs = []verb{
 		description: "Adds an accept to the input chain of the daemon's own table, inet my_os_server. All params but comment and tag make it the same rule. Works at once, survives reboots. Where the input policy is accept the answer says effective: false.",
 		params: []param{
 			{name: "protocol", kind: kindText, schema: "FirewallProtocol", values: []string{"tcp", "udp", "sctp", "icmp", "icmpv6", "any"}, required: true, text: "Protocol."},
-			{name: "port", kind: kindInteger, text: "Destination port. Absent: all."},
+			{name: "port", kind: kindInteger, text: "Destination port. Default: all."},
 			{name: "port_end", kind: kindInteger, text: "Last port of a range that starts at port; not below it."},
 			{name: "source", kind: kindText, schema: "IpPrefix", format: "ip-prefix", text: "Only from this network."},
 			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only what comes in here."},
-			{name: "family", kind: kindText, schema: "AddressFamily", values: []string{"ipv4", "ipv6"}, text: "Only this family. Absent: both, or the source's."},
+			{name: "family", kind: kindText, schema: "AddressFamily", values: []string{"ipv4", "ipv6"}, text: "Only this family. Default: both, or the source's."},
 			{name: "comment", kind: kindText, schema: "Comment", format: "comment", text: "Kept with the object and shown in lists. Not part of what makes two objects the same."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "The caller's own mark; lists filter by it. Not part of what makes two objects the same."},
 		},
@@ -529,11 +529,11 @@ var verbs = []verb{
 	},
 	{
 		method: "net.firewall.remove_rule", effect: "write", right: "write", since: "0.1.0",
-		summary:     "Take a rule of ours back.",
+		summary:     "Remove a rule that this daemon made.",
 		description: "Established connections go on, unless drop_existing is true.",
 		params: []param{
 			{name: "id", kind: kindText, format: "tag", required: true, text: "Id, as the call that made it answered."},
-			{name: "drop_existing", kind: kindBoolean, text: "End the connections that this rule alone let in. Absent: false."},
+			{name: "drop_existing", kind: kindBoolean, text: "End the connections that this rule alone let in. Default: false."},
 		},
 		examples: []example{
 			{"removed", "net firewall remove rule --id fw-5f2c9a10"},
@@ -549,13 +549,13 @@ var verbs = []verb{
 			{name: "port", kind: kindInteger, required: true, text: "Port that callers use."},
 			{name: "to_address", kind: kindText, schema: "IpAddress", format: "ip", required: true, text: "Where it goes; its family is the forward's."},
 			{name: "port_end", kind: kindInteger, text: "Last port of a range that starts at port; not below it."},
-			{name: "to_port", kind: kindInteger, text: "First port there. Absent: port."},
+			{name: "to_port", kind: kindInteger, text: "First port there. Default: port."},
 			{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only for the addresses of this interface."},
-			{name: "destination", kind: kindText, schema: "IpAddress", format: "ip", text: "Only for this address. Absent: the node's own addresses."},
+			{name: "destination", kind: kindText, schema: "IpAddress", format: "ip", text: "Only for this address. Default: the node's own addresses."},
 			{name: "source", kind: kindText, schema: "IpPrefix", format: "ip-prefix", text: "Only from this network."},
 			{name: "comment", kind: kindText, schema: "Comment", format: "comment", text: "Kept with the object and shown in lists. Not part of what makes two objects the same."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "The caller's own mark; lists filter by it. Not part of what makes two objects the same."},
-			{name: "force", kind: kindBoolean, text: "Forward a port that has a local listener or that the input policy keeps open. Absent: false."},
+			{name: "force", kind: kindBoolean, text: "Forward a port that has a local listener or that the input policy keeps open. Default: false."},
 		},
 		examples: []example{
 			{"created", "net nat add dnat --protocol tcp --port 8080 --to-address 10.0.0.5 --to-port 80"},
@@ -564,7 +564,7 @@ var verbs = []verb{
 	},
 	{
 		method: "net.nat.remove_dnat", effect: "write", right: "write", since: "0.1.0",
-		summary:     "Take a port forward back.",
+		summary:     "Remove a port forward.",
 		description: "Its connections end: exactly the conntrack entries that it made are deleted. Forwarding is switched off again where it was on for this alone.",
 		params: []param{
 			{name: "id", kind: kindText, format: "tag", required: true, text: "Id, as the call that made it answered."},
@@ -580,8 +580,8 @@ var verbs = []verb{
 		description: "What comes from source and leaves the node gets to_address, or the address of the interface it leaves by (masquerade). Destinations inside source, multicast and broadcast stay untouched. The same: source and out_interface.",
 		params: []param{
 			{name: "source", kind: kindText, schema: "IpPrefix", format: "ip-prefix", required: true, text: "Network whose traffic is translated; its family is the entry's."},
-			{name: "out_interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only what leaves here. Absent: any but those of source itself."},
-			{name: "to_address", kind: kindText, schema: "IpAddress", format: "ip", text: "New source, of the same family. Absent: masquerade."},
+			{name: "out_interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Only what leaves here. Default: any but those of source itself."},
+			{name: "to_address", kind: kindText, schema: "IpAddress", format: "ip", text: "New source, of the same family. Default: masquerade."},
 			{name: "comment", kind: kindText, schema: "Comment", format: "comment", text: "Kept with the object and shown in lists. Not part of what makes two objects the same."},
 			{name: "tag", kind: kindText, schema: "Tag", format: "tag", text: "The caller's own mark; lists filter by it. Not part of what makes two objects the same."},
 		},
@@ -591,7 +591,7 @@ var verbs = []verb{
 	},
 	{
 		method: "net.nat.remove_snat", effect: "write", right: "write", since: "0.1.0",
-		summary:     "Take a source translation back.",
+		summary:     "Remove a source translation.",
 		description: "Its connections end: exactly the conntrack entries that it made are deleted.",
 		params: []param{
 			{name: "id", kind: kindText, format: "tag", required: true, text: "Id, as the call that made it answered."},
@@ -613,7 +613,7 @@ var verbs = []verb{
 			{name: "destination", kind: kindText, schema: "IpPrefix", format: "ip-prefix", text: "Original destination inside this network."},
 			{name: "state", kind: kindText, text: "TCP, SCTP or DCCP state, as net.conntrack shows it."},
 			{name: "mark", kind: kindText, schema: "Hex", format: "hex", text: "Only entries whose mark is this, under mark_mask."},
-			{name: "mark_mask", kind: kindText, schema: "Hex", format: "hex", text: "Bits of the mark that are compared. Absent: all."},
+			{name: "mark_mask", kind: kindText, schema: "Hex", format: "hex", text: "Bits of the mark that are compared. Default: all."},
 			{name: "all", kind: kindBoolean, text: "true: every entry of every zone; goes with no filter."},
 		},
 		examples: []example{
@@ -625,7 +625,7 @@ var verbs = []verb{
 		summary:     "Delete connection tracking entries of the Open vSwitch datapath.",
 		description: "All entries of one zone, or of all zones where none is given.",
 		params: []param{
-			{name: "zone", kind: kindInteger, text: "Conntrack zone. Absent: all."},
+			{name: "zone", kind: kindInteger, text: "Conntrack zone. Default: all."},
 		},
 		examples: []example{
 			{"one zone", "net ovs conntrack flush --zone 7"},
@@ -639,7 +639,7 @@ var verbs = []verb{
 		list:        "disks", stream: true,
 		params: []param{
 			{name: "path", kind: kindText, schema: "DeviceName", format: "device", text: "Only this disk; a partition stands for the disk that it lies on. No such device is not_found."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 		},
 		examples: []example{
 			{"one disk", "vol list disks --path /dev/vda"},
@@ -654,9 +654,9 @@ var verbs = []verb{
 		params: []param{
 			{name: "target", kind: kindText, schema: "AbsolutePath", format: "abs-path", text: "Only mounts at exactly this mount point."},
 			{name: "fstype", kind: kindText, text: "Only this filesystem type."},
-			{name: "source", kind: kindText, text: "Only mounts of this source: as it stands in mountinfo, or any name of the same block device (by-id link, UUID=, LABEL=, PARTUUID=); a name that fits several devices lets through the mounts of each."},
-			{name: "usage", kind: kindBoolean, text: "False: no filesystem is asked for its space. Default true."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "source", kind: kindText, text: "Only mounts of this source: as written in mountinfo, or any name of the same block device (by-id link, UUID=, LABEL=, PARTUUID=); a name that fits several devices lets through the mounts of each."},
+			{name: "usage", kind: kindBoolean, text: "false: no filesystem is asked for its space. Default: true."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 		},
 		examples: []example{
 			{"btrfs mounts", "vol list mounts --fstype btrfs"},
@@ -665,7 +665,7 @@ var verbs = []verb{
 	},
 	{
 		method: "vol.usage", effect: "read", right: "read", since: "0.1.0",
-		summary:     "Tell the space of the filesystem at a path.",
+		summary:     "Show the space of the filesystem at a path.",
 		description: "statfs(2) of the path; symbolic links are followed. What btrfs says here is an estimate where its profiles are mixed: vol.fs_usage has the exact figures. Where four calls wait on the filesystem already the answer is busy.",
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Any path on the filesystem."},
@@ -677,12 +677,12 @@ var verbs = []verb{
 	{
 		method: "vol.list_partitions", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the partitions.",
-		description: "Those that the kernel has and those that stand in the table on the disk, matched by number. Tables and superblocks are read from the devices, without udev; where that is not allowed or takes too long, the kernel's own facts are given and probe_error says why the rest is absent.",
+		description: "Those that the kernel has and those in the table on the disk, matched by number. Tables and superblocks are read from the devices, without udev; where that is not allowed or takes too long, the kernel's own facts are given and probe_error says why the rest is absent.",
 		lists:       []listed{{"partitions", "Partition"}},
 		list:        "partitions", stream: false,
 		params: []param{
 			{name: "disk", kind: kindText, schema: "DeviceName", format: "device", text: "Only those of this disk. A disk without a table has none; no such device is not_found."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 		},
 		examples: []example{
 			{"one disk", "vol list partitions --disk /dev/vdb"},
@@ -708,8 +708,8 @@ var verbs = []verb{
 		description: "Read from the superblocks of all disks and partitions, and from the kernel for what is mounted. A filesystem of several devices is one element. Swap spaces are listed too (type swap); members of arrays, LVM and LUKS are not (vol.list_partitions shows them).",
 		lists:       []listed{{"filesystems", "Filesystem"}, {"unread", "UnreadDevice"}},
 		params: []param{
-			{name: "label_prefix", kind: kindText, text: "Only those whose label begins so; default MOS. The empty string lists all, those without a label too."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "label_prefix", kind: kindText, text: "Only those whose label begins so; default: MOS. The empty string lists all, those without a label too."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 		},
 		examples: []example{
 			{"with the default prefix", "vol list filesystems"},
@@ -724,7 +724,7 @@ var verbs = []verb{
 		list:        "subvolumes", stream: true,
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", text: "Any path on the filesystem. Default: where the filesystem labelled MOSDATA is mounted; not mounted is not_found, several of that label are conflict."},
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 		},
 		examples: []example{
 			{"of a path", "vol list subvolumes --path /mnt/data"},
@@ -732,7 +732,7 @@ var verbs = []verb{
 	},
 	{
 		method: "vol.device_stats", effect: "read", right: "read", since: "0.1.0",
-		summary:     "Tell the error counters of each device of a btrfs.",
+		summary:     "Show the error counters of each device of a btrfs.",
 		description: "Reads without resetting them. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		lists:       []listed{{"devices", "BtrfsDeviceStats"}},
 		params: []param{
@@ -744,7 +744,7 @@ var verbs = []verb{
 	},
 	{
 		method: "vol.scrub_status", effect: "read", right: "read", since: "0.1.0",
-		summary:     "Tell how the running or the last scrub of a btrfs stands.",
+		summary:     "Show the progress of the running or the last scrub of a btrfs.",
 		description: "One that btrfs-progs started is told as well. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Any path on a mounted btrfs."},
@@ -756,7 +756,7 @@ var verbs = []verb{
 	},
 	{
 		method: "vol.fs_usage", effect: "read", right: "read", since: "0.1.0",
-		summary:     "Tell how a btrfs uses its devices.",
+		summary:     "Show how a btrfs uses its devices.",
 		description: "All that `btrfs filesystem usage -b` prints, computed as it does. Needs CAP_SYS_ADMIN in the daemon for what lies where: without it no_privilege. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		lists:       []listed{{"chunks", "BtrfsChunkUsage"}, {"devices", "BtrfsDeviceUsage"}},
 		params: []param{
@@ -768,7 +768,7 @@ var verbs = []verb{
 	},
 	{
 		method: "vol.fs_df", effect: "read", right: "read", since: "0.1.0",
-		summary:     "Tell the space of a btrfs by type and profile.",
+		summary:     "Show the space of a btrfs by type and profile.",
 		description: "BTRFS_IOC_SPACE_INFO; needs no privilege. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		lists:       []listed{{"spaces", "BtrfsSpaceInfo"}},
 		params: []param{
@@ -780,7 +780,7 @@ var verbs = []verb{
 	},
 	{
 		method: "vol.balance_status", effect: "read", right: "read", since: "0.1.0",
-		summary:     "Tell how the balance of a btrfs stands.",
+		summary:     "Show the progress of the balance of a btrfs.",
 		description: "None running or paused is state none. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Any path on a mounted btrfs."},
@@ -797,7 +797,7 @@ var verbs = []verb{
 		lists:       []listed{{"arrays", "MdArray"}},
 		list:        "arrays", stream: false,
 		params: []param{
-			{name: "limit", kind: kindInteger, text: "At most so many elements."},
+			{name: "limit", kind: kindInteger, text: "At most this many elements."},
 		},
 		examples: []example{
 			{"a mirror that is being rebuilt", "vol list md arrays"},
@@ -806,7 +806,7 @@ var verbs = []verb{
 	},
 	{
 		method: "vol.md_detail", effect: "read", right: "read", since: "0.1.0",
-		summary:     "Tell all about one MD array.",
+		summary:     "Show one MD array in detail.",
 		description: "As an element of vol.list_md_arrays.",
 		params: []param{
 			{name: "device", kind: kindText, schema: "DeviceName", format: "device", required: true, text: "The array: /dev/md127, its link below /dev/md, or any other name of it. What is no array is not_found."},
@@ -817,7 +817,7 @@ var verbs = []verb{
 	},
 	{
 		method: "vol.inventory", effect: "read", right: "read", since: "0.1.0",
-		summary:     "Return all storage of the node as one tree.",
+		summary:     "Show all storage of the node as one tree.",
 		description: "Disks with partitions with filesystems with mounts, arrays, every btrfs with its members, swap, free space, and under health what is wrong. Read in one go: where devices, mounts or arrays changed meanwhile it is read again a few times, and ends in consistent false where it still did. A device that hangs is marked timeout in its probe_error and in health and holds up nothing else; what the daemon may not read is marked no_privilege. Mounts without a block device (tmpfs, shares) are in vol.list_mounts only.",
 		lists:       []listed{{"disks", "InventoryDisk"}, {"arrays", "MdArray"}, {"btrfs", "InventoryBtrfs"}, {"swaps", "SwapArea"}, {"registered_mounts", "RegisteredMount"}, {"registered_arrays", "RegisteredArray"}, {"health", "VolProblem"}},
 		examples: []example{
@@ -826,7 +826,7 @@ var verbs = []verb{
 	},
 	{
 		method: "vol.feasible_topologies", effect: "read", right: "read", since: "0.1.0",
-		summary:     "Tell which layouts the empty disks allow, and what each would give.",
+		summary:     "Show which layouts the empty disks allow, and what each would give.",
 		description: "Nothing is written. Eligible is a disk that is empty (neither a partition table nor a signature), not removable, writable, not in use and at least 10 GiB; loops, mappings, arrays and zram only where disks names them. Where more disks are eligible than a template takes, it takes those that give the most usable space, then the smallest, then the first by name. Templates that lack a tool or a part of the kernel are listed with what lacks.",
 		lists:       []listed{{"topologies", "Topology"}, {"eligible", "EligibleDisk"}, {"ineligible", "IneligibleDisk"}},
 		params: []param{
@@ -844,7 +844,7 @@ var verbs = []verb{
 			{name: "disk", kind: kindText, schema: "DeviceName", format: "device", required: true, text: "The disk."},
 			{name: "size_bytes", kind: kindInteger, text: "Size, rounded up to 1 MiB. Default: all of the longest free extent, or from start_bytes to the end of its extent. Bytes."},
 			{name: "start_bytes", kind: kindInteger, text: "Where it begins: a multiple of 1 MiB inside a free extent. Default: the first extent that is long enough. Bytes."},
-			{name: "type", kind: kindText, schema: "PartitionType", text: "Default linux."},
+			{name: "type", kind: kindText, schema: "PartitionType", text: "Default: linux."},
 			{name: "label", kind: kindText, text: "Name of the partition: at most 36 UTF-16 units."},
 			{name: "uuid", kind: kindText, schema: "Guid", format: "uuid", text: "PARTUUID of the new partition; makes the call safe to repeat. Default: random."},
 			{name: "expect", kind: kindObject, members: &membersOfDeviceExpectation, schema: "DeviceExpectation", text: "What the device is taken to be; another one is refused (rule expectation) and not touched."},
@@ -857,7 +857,7 @@ var verbs = []verb{
 	{
 		method: "vol.create_filesystem", effect: "destroy", right: "write", since: "0.1.0",
 		summary:     "Make a filesystem or swap space on a device.",
-		description: "Ends what stood on the device. Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing is touched (refused, rule expectation). An existing signature or partition table is refused without force (rule signature). A filesystem of the same uuid, type and label on the device is created: false, even with force, so that a retry never wipes what came in between; the same uuid with another type or label is conflict. A label that is not given is not compared. Without uuid a second call meets the first one's signature. Runs mkfs of the type; where that is not installed tool_missing. What its kernel cannot mount is made all the same.",
+		description: "Destroys what was on the device. Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing is touched (refused, rule expectation). An existing signature or partition table is refused without force (rule signature). A filesystem of the same uuid, type and label on the device is created: false, even with force, so that a retry never wipes what came in between; the same uuid with another type or label is conflict. A label that is not given is not compared. Without uuid a second call meets the first one's signature. Runs mkfs of the type; where that is not installed tool_missing. What its kernel cannot mount is made all the same.",
 		params: []param{
 			{name: "device", kind: kindText, schema: "DeviceName", format: "device", required: true, text: "Partition, disk, array or mapping."},
 			{name: "type", kind: kindText, schema: "FilesystemType", values: []string{"btrfs", "ext4", "vfat", "swap", "bcachefs"}, required: true, text: "What to make."},
@@ -883,7 +883,7 @@ var verbs = []verb{
 			{name: "type", kind: kindText, schema: "MountType", values: []string{"btrfs", "ext4", "xfs", "vfat", "bcachefs"}, text: "Default: what the superblock says; another than that is refused (rule type)."},
 			{name: "options", list: true, kind: kindText, schema: "MountOption", text: "Options, out of those above."},
 			{name: "subvolume", kind: kindText, text: "btrfs: the subvolume to mount, as a path from the top level, or subvolid= and its id. Default: the filesystem's default subvolume."},
-			{name: "persistent", kind: kindBoolean, text: "False: it is not mounted again at boot. Default true."},
+			{name: "persistent", kind: kindBoolean, text: "false: it is not mounted again at boot. Default: true."},
 			{name: "expect", kind: kindObject, members: &membersOfDeviceExpectation, schema: "DeviceExpectation", text: "What the device is taken to be; another one is refused (rule expectation) and not touched."},
 		},
 		examples: []example{
@@ -911,12 +911,12 @@ var verbs = []verb{
 		description: "Its parent folder exists already. A subvolume there that agrees in what is given (no_cow, uid, gid, mode, max_referenced_bytes) is created: false; one that differs, and anything else at the path, is conflict. max_referenced_bytes turns quotas on where they are off, as vol.set_quota does. A failure on the way leaves no subvolume behind. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Where it is to be."},
-			{name: "no_cow", kind: kindBoolean, text: "True: new files in it are neither copied on write nor checksummed (chattr +C). Default false."},
-			{name: "uid", kind: kindInteger, text: "Owner. Default 0."},
-			{name: "gid", kind: kindInteger, text: "Group. Default 0."},
-			{name: "mode", kind: kindText, text: "Permission bits, octal. Default 0755."},
+			{name: "no_cow", kind: kindBoolean, text: "true: new files in it are neither copied on write nor checksummed (chattr +C). Default: false."},
+			{name: "uid", kind: kindInteger, text: "Owner. Default: 0."},
+			{name: "gid", kind: kindInteger, text: "Group. Default: 0."},
+			{name: "mode", kind: kindText, text: "Permission bits, octal. Default: 0755."},
 			{name: "max_referenced_bytes", kind: kindInteger, text: "Limit of what it refers to. Default: none. Bytes."},
-			{name: "durable", kind: kindBoolean, text: "True, the default: committed to disk before the answer. False: with the next commit of the filesystem, at most 30 s later; many calls are far faster so."},
+			{name: "durable", kind: kindBoolean, text: "true: committed to disk before the answer. false: with the next commit of the filesystem, at most 30 s later; many calls are far faster so. Default: true."},
 		},
 		examples: []example{
 			{"made", "vol create subvolume --path /mnt/data/vms/web1 --max-referenced-bytes 10737418240"},
@@ -929,9 +929,9 @@ var verbs = []verb{
 		description: "Mounted by itself in any mount namespace, with a mount point or open files inside, or a swap file active in it: busy, with the holders. Nested subvolumes need recursive (refused, rule nested). The default subvolume is refused (rule default_subvolume). Its quota group goes too. The space is freed in the background. A path that is a plain folder is conflict. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "The subvolume or snapshot."},
-			{name: "recursive", kind: kindBoolean, text: "Delete the subvolumes nested in it too. Default false."},
+			{name: "recursive", kind: kindBoolean, text: "Delete the subvolumes nested in it too. Default: false."},
 			{name: "expect", kind: kindObject, members: &membersOfSubvolumeExpectation, schema: "SubvolumeExpectation", text: "What the subvolume is taken to be; another one is refused (rule expectation) and not touched."},
-			{name: "durable", kind: kindBoolean, text: "True, the default: committed to disk before the answer. False: with the next commit of the filesystem, at most 30 s later; many calls are far faster so."},
+			{name: "durable", kind: kindBoolean, text: "true: committed to disk before the answer. false: with the next commit of the filesystem, at most 30 s later; many calls are far faster so. Default: true."},
 		},
 		examples: []example{
 			{"deleted", "vol delete subvolume --path /mnt/data/vms/web1 --expect uuid=a9d1c7e0-52b4-4b7e-8a3e-6f1c2d3e4f50"},
@@ -941,12 +941,12 @@ var verbs = []verb{
 	{
 		method: "vol.snapshot_subvolume", effect: "write", right: "write", since: "0.1.0",
 		summary:     "Make a snapshot of a btrfs subvolume.",
-		description: "Of the source as it stands now; subvolumes nested in it are empty folders in the snapshot. Whatever stands at the target is conflict, so a retry after a lost answer is conflict too; its data names the parent. Source and target lie on the same filesystem, else refused (rule other_filesystem). Where the path lies on no btrfs the answer is not_found, resource btrfs.",
+		description: "Of the source as it stands now; subvolumes nested in it are empty folders in the snapshot. Whatever exists at the target is conflict, so a retry after a lost answer is conflict too; its data names the parent. Source and target lie on the same filesystem, else refused (rule other_filesystem). Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		params: []param{
 			{name: "source", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "The subvolume."},
 			{name: "target", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Where the snapshot is to be; its parent folder exists."},
-			{name: "read_only", kind: kindBoolean, text: "True: the snapshot takes no writes. Default false."},
-			{name: "durable", kind: kindBoolean, text: "True, the default: committed to disk before the answer. False: with the next commit of the filesystem, at most 30 s later; many calls are far faster so."},
+			{name: "read_only", kind: kindBoolean, text: "true: the snapshot takes no writes. Default: false."},
+			{name: "durable", kind: kindBoolean, text: "true: committed to disk before the answer. false: with the next commit of the filesystem, at most 30 s later; many calls are far faster so. Default: true."},
 		},
 		examples: []example{
 			{"read-only", "vol snapshot subvolume --source /mnt/data/vms/web1 --target /mnt/data/snap/web1-1 --read-only"},
@@ -972,8 +972,8 @@ var verbs = []verb{
 		description: "Returns at once; vol.scrub_status tells how it goes. It runs on when the daemon ends or is replaced, and its end is recorded where btrfs-progs looks for it. Start or resume while one runs is conflict; resume with nothing to resume is not_found, resource scrub. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Any path on a mounted btrfs."},
-			{name: "action", kind: kindText, schema: "ScrubAction", values: []string{"start", "cancel", "resume"}, text: "Default start."},
-			{name: "read_only", kind: kindBoolean, text: "True: errors are counted and not mended. Default false; not with cancel."},
+			{name: "action", kind: kindText, schema: "ScrubAction", values: []string{"start", "cancel", "resume"}, text: "Default: start."},
+			{name: "read_only", kind: kindBoolean, text: "true: errors are counted and not corrected. Default: false; not with cancel."},
 		},
 		examples: []example{
 			{"started", "vol scrub start --path /mnt/data"},
@@ -986,7 +986,7 @@ var verbs = []verb{
 		description: "Returns at once; vol.balance_status tells how it goes. It runs on when the daemon ends or is replaced. Refused without force: a start without filters, which rewrites everything (rule full_balance); a convert that lowers redundancy (rule lowers_redundancy); raid5 and raid6, which lose data at a power cut (rule raid56); filters on system chunks (rule system_chunks). Start while one runs or is paused, or while another exclusive operation runs, is conflict; pausing a paused one and cancelling where there is none are changed: false; resume with nothing to resume is not_found, resource balance. cancel and pause return when the present chunk is done. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Any path on a mounted btrfs."},
-			{name: "action", kind: kindText, schema: "BalanceAction", values: []string{"start", "pause", "resume", "cancel"}, text: "Default start."},
+			{name: "action", kind: kindText, schema: "BalanceAction", values: []string{"start", "pause", "resume", "cancel"}, text: "Default: start."},
 			{name: "filters", kind: kindObject, members: &membersOfBalanceFilters, schema: "BalanceFilters", text: "What to take up; only with start."},
 			{name: "force", kind: kindBoolean, text: "Override the rules above; only with start."},
 		},
@@ -1002,7 +1002,7 @@ var verbs = []verb{
 		description: "A file, or a folder's own extents; with recursive all files below it on the same subvolume. Symbolic links are not followed. It unshares what snapshots and reflinks share, and so takes space: where the subvolume has snapshots or is one it is refused without force (rule shares_extents). The call returns when it is done; a file that fails does not stop it. Where the path lies on no btrfs the answer is not_found, resource btrfs.",
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "File or folder."},
-			{name: "recursive", kind: kindBoolean, text: "True: all files below the folder. Default false."},
+			{name: "recursive", kind: kindBoolean, text: "true: all files below the folder. Default: false."},
 			{name: "compress", kind: kindText, schema: "DefragCompression", values: []string{"zlib", "lzo", "zstd"}, text: "Compress what is rewritten. Default: as the mount and the files say."},
 			{name: "force", kind: kindBoolean, text: "Also where it unshares snapshots."},
 		},
@@ -1017,7 +1017,7 @@ var verbs = []verb{
 		params: []param{
 			{name: "path", kind: kindText, schema: "AbsolutePath", format: "abs-path", required: true, text: "Any path on the filesystem."},
 			{name: "device_id", kind: kindInteger, text: "btrfs: only this device. Default: all of them."},
-			{name: "grow_partition", kind: kindBoolean, text: "True: grow the partition under it first. Default false."},
+			{name: "grow_partition", kind: kindBoolean, text: "true: grow the partition under it first. Default: false."},
 		},
 		examples: []example{
 			{"grown", "vol resize max --path /mnt/data --grow-partition"},
@@ -1027,12 +1027,12 @@ var verbs = []verb{
 	{
 		method: "vol.create_md_array", effect: "destroy", right: "admin", since: "0.1.0",
 		summary:     "Make an MD array.",
-		description: "Ends what stood on the devices. It is entered in the registry of arrays and assembled again at boot by its UUID, never short of members unasked. Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing is touched (refused, rule expectation). An existing signature or partition table is refused without force (rule signature). An array of that name over the same devices with the same level is created: false; with others it is conflict. Runs mdadm; where that is not installed tool_missing; a kernel without the level is unsupported.",
+		description: "Destroys what was on the devices. It is entered in the registry of arrays and assembled again at boot by its UUID, never short of members unasked. Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing is touched (refused, rule expectation). An existing signature or partition table is refused without force (rule signature). An array of that name over the same devices with the same level is created: false; with others it is conflict. Runs mdadm; where that is not installed tool_missing; a kernel without the level is unsupported.",
 		params: []param{
 			{name: "name", kind: kindText, required: true, text: "Name of the array: /dev/md/NAME leads to it."},
 			{name: "devices", list: true, kind: kindText, schema: "DeviceName", format: "device", required: true, text: "Its members, in the order of their places; none twice. At least 2; 3 for level 5, 4 for level 6."},
-			{name: "level", kind: kindInteger, text: "0, 1, 4, 5, 6 or 10; any other is invalid_params. Default 1."},
-			{name: "metadata", kind: kindText, schema: "MdMetadata", values: []string{"1.0", "1.1", "1.2"}, text: "Default 1.2."},
+			{name: "level", kind: kindInteger, text: "0, 1, 4, 5, 6 or 10; any other is invalid_params. Default: 1."},
+			{name: "metadata", kind: kindText, schema: "MdMetadata", values: []string{"1.0", "1.1", "1.2"}, text: "Default: 1.2."},
 			{name: "force", kind: kindBoolean, text: "Overwrite existing signatures or partition tables. It never overrides that a device is in use."},
 			{name: "expect", list: true, kind: kindObject, members: &membersOfDeviceExpectation, schema: "DeviceExpectation", text: "What the devices are taken to be, in the order of devices and as many; another one is refused (rule expectation), and none is touched."},
 		},
@@ -1047,7 +1047,7 @@ var verbs = []verb{
 		description: "Takes it out of the kernel, removes its link below /dev/md and strikes it from the registry, so that it is not assembled at boot. Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing is touched (refused, rule expectation). With zero_superblocks its members forget that they ever belonged to it, and no call brings the array back; without it `mdadm --assemble` does. A device name that leads nowhere is deleted: false; where it is /dev/md/NAME of a registered array that does not run, that is struck off all the same (unregistered: true), and with zero_superblocks the free devices that bear its superblock are wiped. A device that is no array is conflict.",
 		params: []param{
 			{name: "device", kind: kindText, schema: "DeviceName", format: "device", required: true, text: "The array."},
-			{name: "zero_superblocks", kind: kindBoolean, text: "True: wipe the superblocks of all its members. Default false."},
+			{name: "zero_superblocks", kind: kindBoolean, text: "true: wipe the superblocks of all its members. Default: false."},
 			{name: "expect", kind: kindObject, members: &membersOfDeviceExpectation, schema: "DeviceExpectation", text: "What the device is taken to be; another one is refused (rule expectation) and not touched."},
 		},
 		examples: []example{
@@ -1058,7 +1058,7 @@ var verbs = []verb{
 	{
 		method: "vol.create_btrfs_raid", effect: "destroy", right: "admin", since: "0.1.0",
 		summary:     "Make a btrfs over several devices.",
-		description: "Ends what stood on the devices. Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing is touched (refused, rule expectation). An existing signature or partition table is refused without force (rule signature); raid5 and raid6, which lose data at a power cut, are refused without force (rule raid56). A btrfs of the same uuid and label over the same devices is created: false, even with force; the same uuid with another label or other devices is conflict. Without uuid a second call meets the first one's signatures. Fewer devices than the level needs is invalid_params. Runs mkfs.btrfs; where that is not installed tool_missing.",
+		description: "Destroys what was on the devices. Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing is touched (refused, rule expectation). An existing signature or partition table is refused without force (rule signature); raid5 and raid6, which lose data at a power cut, are refused without force (rule raid56). A btrfs of the same uuid and label over the same devices is created: false, even with force; the same uuid with another label or other devices is conflict. Without uuid a second call meets the first one's signatures. Fewer devices than the level needs is invalid_params. Runs mkfs.btrfs; where that is not installed tool_missing.",
 		params: []param{
 			{name: "devices", list: true, kind: kindText, schema: "DeviceName", format: "device", required: true, text: "Its devices; none twice. At least 2 for raid0, raid1, raid10 and raid5, 3 for raid1c3 and raid6, 4 for raid1c4."},
 			{name: "level", kind: kindText, schema: "BtrfsProfile", values: []string{"single", "dup", "raid0", "raid1", "raid1c3", "raid1c4", "raid10", "raid5", "raid6"}, required: true, text: "Profile of data."},
@@ -1079,8 +1079,8 @@ var verbs = []verb{
 var membersOfRouteNextHopParam = []param{
 	{name: "gateway", kind: kindText, schema: "IpAddress", format: "ip", text: "IPv4 or IPv6 address without a prefix length, in canonical text (RFC 5952 for IPv6)."},
 	{name: "interface", kind: kindText, schema: "InterfaceName", format: "ifname", text: "Name of a network interface as rtnetlink's IFLA_IFNAME takes it: 1 to 15 bytes, no slash, no colon, no white space, neither \".\" nor \"..\"."},
-	{name: "weight", kind: kindInteger, text: "Share of the traffic relative to the other paths (rtnexthop's rtnh_hops + 1). Absent: 1."},
-	{name: "onlink", kind: kindBoolean, text: "The gateway is reached on the link even where no prefix covers it (RTNH_F_ONLINK). Absent: false."},
+	{name: "weight", kind: kindInteger, text: "Share of the traffic relative to the other paths (rtnexthop's rtnh_hops + 1). Default: 1."},
+	{name: "onlink", kind: kindBoolean, text: "The gateway is reached on the link even where no prefix covers it (RTNH_F_ONLINK). Default: false."},
 }
 
 // membersOfDeviceExpectation are the members of DeviceExpectation.
@@ -1100,9 +1100,9 @@ var membersOfFilesystemOptions = []param{
 	{name: "node_size_bytes", kind: kindInteger, text: "btrfs: size of a tree node, a power of two from the sector size to 64 KiB. Bytes."},
 	{name: "sector_size_bytes", kind: kindInteger, text: "btrfs: block of data (default 4096); vfat: logical sector; a power of two. Bytes."},
 	{name: "features", list: true, kind: kindText, schema: "FeatureName", text: "btrfs, ext4: features to turn on or off."},
-	{name: "discard", kind: kindBoolean, text: "btrfs, ext4, bcachefs: discard the whole device first. Default true for btrfs and ext4."},
+	{name: "discard", kind: kindBoolean, text: "btrfs, ext4, bcachefs: discard the whole device first. Default: true for btrfs and ext4."},
 	{name: "block_size_bytes", kind: kindInteger, text: "ext4, bcachefs: block, a power of two. Bytes."},
-	{name: "inode_ratio_bytes", kind: kindInteger, text: "ext4: one inode for so many bytes (-i). Bytes."},
+	{name: "inode_ratio_bytes", kind: kindInteger, text: "ext4: one inode per this many bytes (-i). Bytes."},
 	{name: "inode_count", kind: kindInteger, text: "ext4: number of inodes (-N); not with inode_ratio_bytes."},
 	{name: "inode_size_bytes", kind: kindInteger, text: "ext4: size of an inode, a power of two (-I). Bytes."},
 	{name: "reserved_percent", kind: kindNumber, text: "ext4: kept for root (-m). Percent."},
@@ -1110,14 +1110,14 @@ var membersOfFilesystemOptions = []param{
 	{name: "cluster_size_bytes", kind: kindInteger, text: "ext4: allocation cluster, turns bigalloc on (-C). Bytes."},
 	{name: "stride_blocks", kind: kindInteger, text: "ext4: blocks on one disk of a RAID before the next one's turn (-E stride)."},
 	{name: "stripe_width_blocks", kind: kindInteger, text: "ext4: blocks of data in a full stripe (-E stripe_width)."},
-	{name: "lazy_init", kind: kindBoolean, text: "ext4: inode tables and journal are written after the first mount. Default true."},
+	{name: "lazy_init", kind: kindBoolean, text: "ext4: inode tables and journal are written after the first mount. Default: true."},
 	{name: "errors", kind: kindText, schema: "Ext4Errors", values: []string{"continue", "remount-ro", "panic"}, text: "What ext4 does when it finds an error."},
-	{name: "fat_bits", kind: kindInteger, text: "vfat: 12, 16 or 32 bits a FAT entry (-F)."},
+	{name: "fat_bits", kind: kindInteger, text: "vfat: 12, 16 or 32 bits per FAT entry (-F)."},
 	{name: "cluster_sectors", kind: kindInteger, text: "vfat: sectors in a cluster, a power of two (-s)."},
 	{name: "fat_count", kind: kindInteger, text: "vfat: copies of the FAT (-f)."},
 	{name: "reserved_sectors", kind: kindInteger, text: "vfat: sectors before the first FAT (-R)."},
 	{name: "root_entries", kind: kindInteger, text: "vfat: entries of the root directory, with 12 or 16 bits (-r)."},
-	{name: "page_size_bytes", kind: kindInteger, text: "swap: size of a page, a power of two; default the machine's (-p). Bytes."},
+	{name: "page_size_bytes", kind: kindInteger, text: "swap: size of a page, a power of two; default: the machine's (-p). Bytes."},
 	{name: "data_replicas", kind: kindInteger, text: "bcachefs: copies of data."},
 	{name: "metadata_replicas", kind: kindInteger, text: "bcachefs: copies of metadata."},
 	{name: "data_checksum", kind: kindText, schema: "BcachefsChecksum", values: []string{"none", "crc32c", "crc64", "xxhash"}, text: "Checksum of bcachefs."},
@@ -1143,7 +1143,7 @@ var membersOfBalanceFilters = []param{
 // membersOfBalanceFilter are the members of BalanceFilter.
 var membersOfBalanceFilter = []param{
 	{name: "profiles", list: true, kind: kindText, schema: "BtrfsProfile", values: []string{"single", "dup", "raid0", "raid1", "raid1c3", "raid1c4", "raid10", "raid5", "raid6"}, text: "Only chunks of these profiles."},
-	{name: "usage_min", kind: kindInteger, text: "Only chunks that are used at least so far. Percent."},
+	{name: "usage_min", kind: kindInteger, text: "Only chunks that are used at least this far. Percent."},
 	{name: "usage_max", kind: kindInteger, text: "Only chunks that are used less than this; 0: only empty ones. Percent."},
 	{name: "devid", kind: kindInteger, text: "Only chunks with a stripe on this device."},
 	{name: "drange_start_bytes", kind: kindInteger, text: "With devid: only chunks that lie on it behind this offset. Bytes."},
@@ -1153,7 +1153,7 @@ var membersOfBalanceFilter = []param{
 	{name: "convert", kind: kindText, schema: "BtrfsProfile", values: []string{"single", "dup", "raid0", "raid1", "raid1c3", "raid1c4", "raid10", "raid5", "raid6"}, text: "How btrfs lays a kind of chunk over its devices. Guaranteed to survive the loss of: raid1, raid10, raid5 one device; raid6, raid1c3 two; raid1c4 three; the others none."},
 	{name: "soft", kind: kindBoolean, text: "With convert: chunks that have the wanted profile already are left alone."},
 	{name: "limit_min", kind: kindInteger, text: "Do nothing where fewer chunks fit."},
-	{name: "limit_max", kind: kindInteger, text: "Take at most so many chunks."},
-	{name: "stripes_min", kind: kindInteger, text: "Only chunks that lie over at least so many devices."},
-	{name: "stripes_max", kind: kindInteger, text: "Only chunks that lie over at most so many devices."},
+	{name: "limit_max", kind: kindInteger, text: "Take at most this many chunks."},
+	{name: "stripes_min", kind: kindInteger, text: "Only chunks that lie over at least this many devices."},
+	{name: "stripes_max", kind: kindInteger, text: "Only chunks that lie over at most this many devices."},
 }

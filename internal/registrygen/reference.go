@@ -2,6 +2,7 @@ package registrygen
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +24,7 @@ func Reference(spec []byte) ([]byte, error) {
 	}
 	for _, m := range d.methods {
 		m.reference(&p)
+		p.line("Errors: %s.", strings.Join(d.kinds(m.errors), ", "))
 	}
 	return p.body.Bytes(), nil
 }
@@ -42,7 +44,17 @@ func (m *method) reference(p *printer) {
 	if m.result != nil {
 		members(p, "result", m.result.target.properties)
 	}
-	p.line("Errors: %s.", strings.Join(m.errors, ", "))
+}
+
+// kinds are errors as data.kind names them in an answer.
+func (d *document) kinds(names []string) []string {
+	var kinds []string
+	for _, e := range d.errors {
+		if slices.Contains(names, e.name) {
+			kinds = append(kinds, e.kind)
+		}
+	}
+	return kinds
 }
 
 // remarks are the columns that most methods leave empty.

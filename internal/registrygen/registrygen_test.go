@@ -101,7 +101,7 @@ func TestReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| [net.routes](#netroutes) | read | read |", "\n## net.routes\n", "Streamed: `routes` is written row by row.", "(required) | "} {
+	for _, want := range []string{"| [net.routes](#netroutes) | read | read |", "\n## net.routes\n", "Streamed: `routes` is written row by row.", "(required) | ", "Errors: invalid_params"} {
 		if !bytes.Contains(page, []byte(want)) {
 			t.Errorf("the page lacks %q:\n%s", want, page)
 		}

@@ -30,7 +30,7 @@ func (c *Client) NetRoutes(ctx context.Context, p *registry.NetRoutesParams) (*R
 	return callRows[registry.Route, registry.NetRoutesEnd](ctx, c, "net.routes", "routes", p)
 }
 
-// NetStatus calls net.status. Say what the node and the daemon are. Nil params are none.
+// NetStatus calls net.status. Show what the node and the daemon are. Nil params are none.
 func (c *Client) NetStatus(ctx context.Context, p *registry.NetStatusParams) (*registry.NetStatusResult, error) {
 	return callOne[registry.NetStatusResult](ctx, c, "net.status", p)
 }
@@ -178,7 +178,7 @@ func (c *Client) NetBridgeAddPort(ctx context.Context, p *registry.NetBridgeAddP
 	return callOne[registry.NetBridgeAddPortResult](ctx, c, "net.bridge.add_port", p)
 }
 
-// NetBridgeRemovePort calls net.bridge.remove_port. Take a port out of a bridge. Nil params are none.
+// NetBridgeRemovePort calls net.bridge.remove_port. Remove a port from a bridge. Nil params are none.
 func (c *Client) NetBridgeRemovePort(ctx context.Context, p *registry.NetBridgeRemovePortParams) (*registry.NetBridgeRemovePortResult, error) {
 	return callOne[registry.NetBridgeRemovePortResult](ctx, c, "net.bridge.remove_port", p)
 }
@@ -199,7 +199,8 @@ func (c *Client) NetFirewallAddRule(ctx context.Context, p *registry.NetFirewall
 	return callOne[registry.NetFirewallAddRuleResult](ctx, c, "net.firewall.add_rule", p)
 }
 
-// NetFirewallRemoveRule calls net.firewall.remove_rule. Take a rule of ours back. Nil params are none.
+// NetFirewallRemoveRule calls net.firewall.remove_rule. Remove a rule that this daemon made. Nil params are
+// none.
 func (c *Client) NetFirewallRemoveRule(ctx context.Context, p *registry.NetFirewallRemoveRuleParams) (*registry.NetFirewallRemoveRuleResult, error) {
 	return callOne[registry.NetFirewallRemoveRuleResult](ctx, c, "net.firewall.remove_rule", p)
 }
@@ -209,7 +210,7 @@ func (c *Client) NetNATAddDNAT(ctx context.Context, p *registry.NetNATAddDNATPar
 	return callOne[registry.NetNatAddDnatResult](ctx, c, "net.nat.add_dnat", p)
 }
 
-// NetNATRemoveDNAT calls net.nat.remove_dnat. Take a port forward back. Nil params are none.
+// NetNATRemoveDNAT calls net.nat.remove_dnat. Remove a port forward. Nil params are none.
 func (c *Client) NetNATRemoveDNAT(ctx context.Context, p *registry.NetNATRemoveDNATParams) (*registry.NetNatRemoveDnatResult, error) {
 	return callOne[registry.NetNatRemoveDnatResult](ctx, c, "net.nat.remove_dnat", p)
 }
@@ -220,7 +221,7 @@ func (c *Client) NetNATAddSNAT(ctx context.Context, p *registry.NetNATAddSNATPar
 	return callOne[registry.NetNatAddSnatResult](ctx, c, "net.nat.add_snat", p)
 }
 
-// NetNATRemoveSNAT calls net.nat.remove_snat. Take a source translation back. Nil params are none.
+// NetNATRemoveSNAT calls net.nat.remove_snat. Remove a source translation. Nil params are none.
 func (c *Client) NetNATRemoveSNAT(ctx context.Context, p *registry.NetNATRemoveSNATParams) (*registry.NetNatRemoveSnatResult, error) {
 	return callOne[registry.NetNatRemoveSnatResult](ctx, c, "net.nat.remove_snat", p)
 }
@@ -248,7 +249,7 @@ func (c *Client) VolListMounts(ctx context.Context, p *registry.VolListMountsPar
 	return callRows[registry.Mount, registry.VolListMountsEnd](ctx, c, "vol.list_mounts", "mounts", p)
 }
 
-// VolUsage calls vol.usage. Tell the space of the filesystem at a path. Nil params are none.
+// VolUsage calls vol.usage. Show the space of the filesystem at a path. Nil params are none.
 func (c *Client) VolUsage(ctx context.Context, p *registry.VolUsageParams) (*registry.VolUsageResult, error) {
 	return callOne[registry.VolUsageResult](ctx, c, "vol.usage", p)
 }
@@ -275,29 +276,30 @@ func (c *Client) VolListSubvolumes(ctx context.Context, p *registry.VolListSubvo
 	return callRows[registry.Subvolume, registry.VolListSubvolumesEnd](ctx, c, "vol.list_subvolumes", "subvolumes", p)
 }
 
-// VolDeviceStats calls vol.device_stats. Tell the error counters of each device of a btrfs. Nil params are
+// VolDeviceStats calls vol.device_stats. Show the error counters of each device of a btrfs. Nil params are
 // none.
 func (c *Client) VolDeviceStats(ctx context.Context, p *registry.VolDeviceStatsParams) (*registry.VolDeviceStatsResult, error) {
 	return callOne[registry.VolDeviceStatsResult](ctx, c, "vol.device_stats", p)
 }
 
-// VolScrubStatus calls vol.scrub_status. Tell how the running or the last scrub of a btrfs stands. Nil params
-// are none.
+// VolScrubStatus calls vol.scrub_status. Show the progress of the running or the last scrub of a btrfs. Nil
+// params are none.
 func (c *Client) VolScrubStatus(ctx context.Context, p *registry.VolScrubStatusParams) (*registry.VolScrubStatusResult, error) {
 	return callOne[registry.VolScrubStatusResult](ctx, c, "vol.scrub_status", p)
 }
 
-// VolFSUsage calls vol.fs_usage. Tell how a btrfs uses its devices. Nil params are none.
+// VolFSUsage calls vol.fs_usage. Show how a btrfs uses its devices. Nil params are none.
 func (c *Client) VolFSUsage(ctx context.Context, p *registry.VolFSUsageParams) (*registry.VolFSUsageResult, error) {
 	return callOne[registry.VolFSUsageResult](ctx, c, "vol.fs_usage", p)
 }
 
-// VolFSDF calls vol.fs_df. Tell the space of a btrfs by type and profile. Nil params are none.
+// VolFSDF calls vol.fs_df. Show the space of a btrfs by type and profile. Nil params are none.
 func (c *Client) VolFSDF(ctx context.Context, p *registry.VolFSDFParams) (*registry.VolFSDFResult, error) {
 	return callOne[registry.VolFSDFResult](ctx, c, "vol.fs_df", p)
 }
 
-// VolBalanceStatus calls vol.balance_status. Tell how the balance of a btrfs stands. Nil params are none.
+// VolBalanceStatus calls vol.balance_status. Show the progress of the balance of a btrfs. Nil params are
+// none.
 func (c *Client) VolBalanceStatus(ctx context.Context, p *registry.VolBalanceStatusParams) (*registry.VolBalanceStatusResult, error) {
 	return callOne[registry.VolBalanceStatusResult](ctx, c, "vol.balance_status", p)
 }
@@ -307,17 +309,17 @@ func (c *Client) VolListMDArrays(ctx context.Context, p *registry.VolListMDArray
 	return callOne[registry.VolListMDArraysResult](ctx, c, "vol.list_md_arrays", p)
 }
 
-// VolMDDetail calls vol.md_detail. Tell all about one MD array. Nil params are none.
+// VolMDDetail calls vol.md_detail. Show one MD array in detail. Nil params are none.
 func (c *Client) VolMDDetail(ctx context.Context, p *registry.VolMDDetailParams) (*registry.VolMDDetailResult, error) {
 	return callOne[registry.VolMDDetailResult](ctx, c, "vol.md_detail", p)
 }
 
-// VolInventory calls vol.inventory. Return all storage of the node as one tree. Nil params are none.
+// VolInventory calls vol.inventory. Show all storage of the node as one tree. Nil params are none.
 func (c *Client) VolInventory(ctx context.Context, p *registry.VolInventoryParams) (*registry.VolInventoryResult, error) {
 	return callOne[registry.VolInventoryResult](ctx, c, "vol.inventory", p)
 }
 
-// VolFeasibleTopologies calls vol.feasible_topologies. Tell which layouts the empty disks allow, and what
+// VolFeasibleTopologies calls vol.feasible_topologies. Show which layouts the empty disks allow, and what
 // each would give. Nil params are none.
 func (c *Client) VolFeasibleTopologies(ctx context.Context, p *registry.VolFeasibleTopologiesParams) (*registry.VolFeasibleTopologiesResult, error) {
 	return callOne[registry.VolFeasibleTopologiesResult](ctx, c, "vol.feasible_topologies", p)

@@ -32,14 +32,14 @@ type NetInterfacesParams struct {
 	Master Opt[string] `json:"master,omitzero"`
 	// Only interfaces that are set up (true) or down (false).
 	Up Opt[bool] `json:"up,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
-// NetRoutesParams holds the params of net.routes. The forwarding tables as one rtnetlink dump a family gives
-// them, filtered by the kernel where it can be (family, table, protocol, interface, type of table). An absent
-// `table` means every table but local (255); cached (cloned) entries never come. The default route has the
-// dst 0.0.0.0/0 or ::/0. `interface` takes routes that leave by it, by one of several ways too. `dst` is
+// NetRoutesParams holds the params of net.routes. The forwarding tables as one rtnetlink dump per family
+// gives them, filtered by the kernel where it can be (family, table, protocol, interface, type of table). An
+// absent `table` means every table but local (255); cached (cloned) entries never come. The default route has
+// the dst 0.0.0.0/0 or ::/0. `interface` takes routes that leave by it, by one of several ways too. `dst` is
 // exact: the route to this very prefix, not the one that a packet would take. `protocol` is a name of
 // rt_protos or a number; a name that is not known is invalid_params. A table without routes or one that does
 // not exist gives an empty list. A name that does not exist is not_found.
@@ -54,7 +54,7 @@ type NetRoutesParams struct {
 	Dst Opt[netip.Prefix] `json:"dst,omitzero"`
 	// Only routes of this origin.
 	Protocol Opt[string] `json:"protocol,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 	// Only routes that this daemon made with this tag.
 	Tag Opt[string] `json:"tag,omitzero"`
@@ -87,7 +87,7 @@ type NetNeighborsParams struct {
 	Interface Opt[string] `json:"interface,omitzero"`
 	// Only entries in this state.
 	State Opt[NeighborState] `json:"state,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
@@ -110,11 +110,11 @@ type NetBridgeParams struct {
 type NetVlanParams struct {
 	// Only this bridge.
 	Bridge Opt[string] `json:"bridge,omitzero"`
-	// With the counters of each VLAN id, and then without ranges. Absent: false.
+	// With the counters of each VLAN id, and then without ranges. Default: false.
 	Stats Opt[bool] `json:"stats,omitzero"`
 }
 
-// NetVMListParams holds the params of net.vm.list. The taps that net.vm.create_tap made, from the register,
+// NetVMListParams holds the params of net.vm.list. The taps that net.vm.create_tap made, from the registry,
 // each with what the kernel has of it now. Taps that others made: net.interfaces with kind tun. A registered
 // tap that is gone has exists and up false. A bridge that neither exists nor is registered is not_found.
 type NetVMListParams struct {
@@ -144,23 +144,23 @@ type NetPrefixParams struct {
 
 // NetConfigParams holds the params of net.config. What is configured, in contrast to what is (net.interfaces,
 // net.lease): the kernel command line, the files of systemd-networkd, netplan, NetworkManager, ifupdown,
-// dhclient and dhcpcd, and the daemon's own, resolved to one row an interface; each fact with the file and
+// dhclient and dhcpcd, and the daemon's own, resolved to one row per interface; each fact with the file and
 // line that it comes from. Nothing is run and nothing changed. Keys and passwords in those files are never
-// given. A file that cannot be read or understood stands in `files` with the error and stops nothing.
+// given. A file that cannot be read or understood is listed in `files` with the error and stops nothing.
 type NetConfigParams struct {
 }
 
 // NetHealthParams holds the params of net.health. Looks at links that are set up without carrier, the default
 // route, the neighbour entry of its gateway, name servers, leases near their end, the fill of the connection
-// tracking table, forwarding where NAT needs it, drift between register and kernel (net.verify), and OVS
+// tracking table, forwarding where NAT needs it, drift between registry and kernel (net.verify), and OVS
 // where one runs. Reads only: no packet is sent. `status` is the worst of all checks but unknown ones.
 type NetHealthParams struct {
 }
 
 // NetVerifyParams holds the params of net.verify. Reads all that is registered (bridges and ports, taps,
-// routes, firewall, NAT, forwarding, leases) back from the kernel and tells each difference with the steps
-// that would mend it, in any mode. Without confirm it changes nothing. Objects that this daemon did not make
-// are not looked at, but what stands in its own nftables table or bears its mark and is not registered is
+// routes, firewall, NAT, forwarding, leases) back from the kernel and reports each difference with the steps
+// that would repair it, in any mode. Without confirm it changes nothing. Objects that this daemon did not
+// make are not looked at, but what is in its own nftables table or bears its mark and is not registered is
 // unexpected. With confirm, which needs the right admin, the input policy that is on trial (see input_policy)
 // is kept for good before anything is compared; where there is none, because it was rolled back, the call is
 // refused (rule nothing_to_confirm).
@@ -187,9 +187,9 @@ type NetFirewallParams struct {
 	Family Opt[NftFamily] `json:"family,omitzero"`
 	// Only tables of this name.
 	Table Opt[string] `json:"table,omitzero"`
-	// Readable text for every rule, by way of nft. Absent: false, only for our own.
+	// Readable text for every rule, by way of nft. Default: false, only for the daemon's own.
 	Text Opt[bool] `json:"text,omitzero"`
-	// At most so many items.
+	// At most this many items.
 	Limit Opt[int64] `json:"limit,omitzero"`
 	// Only firewall_rule items with this tag, and nothing else.
 	Tag Opt[string] `json:"tag,omitzero"`
@@ -214,11 +214,11 @@ type NetConntrackParams struct {
 	Destination Opt[netip.Prefix] `json:"destination,omitzero"`
 	// Only entries in this state.
 	State Opt[string] `json:"state,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 	// Only entries whose mark is this, under mark_mask.
 	Mark Opt[string] `json:"mark,omitzero"`
-	// Bits of the mark that are compared. Absent: all.
+	// Bits of the mark that are compared. Default: all.
 	MarkMask Opt[string] `json:"mark_mask,omitzero"`
 }
 
@@ -253,7 +253,7 @@ type NetFlowsParams struct {
 	Bridge Opt[string] `json:"bridge,omitzero"`
 	// Only this table.
 	Table Opt[int64] `json:"table,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
@@ -261,7 +261,7 @@ type NetFlowsParams struct {
 // (`dpctl/show -s`), and the flows that are in it now (`dpctl/dump-flows -m`). Where no Open vSwitch runs:
 // unsupported, reason no_ovs; where it runs and does not answer: upstream_unavailable.
 type NetDatapathParams struct {
-	// At most so many flows of each datapath.
+	// At most this many flows of each datapath.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
@@ -272,7 +272,7 @@ type NetDatapathParams struct {
 type NetOVSConntrackParams struct {
 	// Only entries of this zone.
 	Zone Opt[int64] `json:"zone,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
@@ -285,48 +285,48 @@ type NetOVSConntrackStatsParams struct {
 }
 
 // NetLeaseRestartParams holds the params of net.lease.restart. Runs a full DHCPv4 exchange (DISCOVER, OFFER,
-// REQUEST, ACK), and DHCPv6 where it was in use, then sets address, routes and DNS anew. The new address
-// stands before the old one goes. A failed exchange leaves the old address as it was. Where systemd-networkd
-// or NetworkManager owns the lease, it is asked to do so; where dhclient or another program owns it, the call
-// is a conflict that names it.
+// REQUEST, ACK), and DHCPv6 where it was in use, then sets address, routes and DNS anew. The new address is
+// set before the old one goes. A failed exchange leaves the old address as it was. Where systemd-networkd or
+// NetworkManager owns the lease, it is asked to do so; where dhclient or another program owns it, the call is
+// a conflict that names it.
 type NetLeaseRestartParams struct {
 	// The interface whose lease is renewed.
 	Interface string `json:"interface"`
 }
 
 // NetRoutesAddParams holds the params of net.routes.add. Adds the route exclusively (NLM_F_EXCL), never
-// appended to an existing one. The key is family, table, dst, tos and metric. Where a route of ours with that
-// key stands and has all the given properties, created is false; where it has others, the call is a conflict
-// that lists them, unless replace is true. A route that this daemon did not make is a conflict always, never
-// adopted. One of gateway, interface or nexthops is needed for type unicast; none of them is taken for the
-// other types. The route bears the daemon's own protocol number.
+// appended to an existing one. The key is family, table, dst, tos and metric. Where this daemon has made a
+// route with that key and it has all the given properties, created is false; where it has others, the call is
+// a conflict that lists them, unless replace is true. A route that this daemon did not make is a conflict
+// always, never adopted. One of gateway, interface or nexthops is needed for type unicast; none of them is
+// taken for the other types. The route bears the daemon's own protocol number.
 type NetRoutesAddParams struct {
 	// Destination network; 0.0.0.0/0 or ::/0 is the default route.
 	Dst netip.Prefix `json:"dst"`
 	// Next hop. IPv6 for an IPv4 destination is taken (RTA_VIA).
 	Gateway Opt[netip.Addr] `json:"gateway,omitzero"`
-	// Outgoing interface. Absent: the one through which the gateway is reached.
+	// Outgoing interface. Default: the one through which the gateway is reached.
 	Interface Opt[string] `json:"interface,omitzero"`
-	// Priority, the lowest wins; part of the key. Absent: 0 for IPv4, 1024 for IPv6. 0 is taken as absent for
+	// Priority, the lowest wins; part of the key. Default: 0 for IPv4, 1024 for IPv6. 0 is taken as absent for
 	// IPv6, as the kernel does.
 	Metric Opt[int64] `json:"metric,omitzero"`
-	// Routing table id. Absent: 254 (main).
+	// Routing table id. Default: 254 (main).
 	Table Opt[int64] `json:"table,omitzero"`
-	// Absent: unicast.
+	// Default: unicast.
 	Type Opt[RouteTypeParam] `json:"type,omitzero"`
-	// Type of service byte (IPv4 only); part of the key. Absent: 0.
+	// Type of service byte (IPv4 only); part of the key. Default: 0.
 	Tos Opt[int64] `json:"tos,omitzero"`
 	// Source address for what the node itself sends (RTA_PREFSRC); must be one of the node's.
 	PreferredSource Opt[netip.Addr] `json:"preferred_source,omitzero"`
 	// Paths of a multipath route, instead of gateway and interface.
 	Nexthops []RouteNextHopParam `json:"nexthops,omitzero"`
-	// The gateway is reached on the link even where no prefix covers it. Absent: false.
+	// The gateway is reached on the link even where no prefix covers it. Default: false.
 	Onlink Opt[bool] `json:"onlink,omitzero"`
 	// MTU along this route in bytes (RTAX_MTU).
 	MTU Opt[int64] `json:"mtu,omitzero"`
-	// Registered and restored at boot. Absent: true.
+	// Registered and restored at boot. Default: true.
 	Persistent Opt[bool] `json:"persistent,omitzero"`
-	// Replace our own route that has the same key and other properties. Absent: false.
+	// Replace a route of this daemon that has the same key and other properties. Default: false.
 	Replace Opt[bool] `json:"replace,omitzero"`
 	// The caller's own mark; lists filter by it. Not part of what makes two objects the same.
 	Tag Opt[string] `json:"tag,omitzero"`
@@ -338,48 +338,49 @@ type NetRoutesAddParams struct {
 type NetRoutesDeleteParams struct {
 	// Destination network.
 	Dst netip.Prefix `json:"dst"`
-	// Priority, the lowest wins; part of the key. Absent: 0 for IPv4, 1024 for IPv6. 0 is taken as absent for
+	// Priority, the lowest wins; part of the key. Default: 0 for IPv4, 1024 for IPv6. 0 is taken as absent for
 	// IPv6, as the kernel does.
 	Metric Opt[int64] `json:"metric,omitzero"`
-	// Routing table id. Absent: 254 (main).
+	// Routing table id. Default: 254 (main).
 	Table Opt[int64] `json:"table,omitzero"`
-	// Type of service byte (IPv4 only); part of the key. Absent: 0.
+	// Type of service byte (IPv4 only); part of the key. Default: 0.
 	Tos Opt[int64] `json:"tos,omitzero"`
 	// Delete only where the route has this next hop.
 	Gateway Opt[netip.Addr] `json:"gateway,omitzero"`
 	// Delete only where the route goes out here.
 	Interface Opt[string] `json:"interface,omitzero"`
-	// Delete a route that this daemon did not make. Absent: false.
+	// Delete a route that this daemon did not make. Default: false.
 	Force Opt[bool] `json:"force,omitzero"`
 }
 
 // NetBridgeAddParams holds the params of net.bridge.add. MAC address and MTU are always set, so that they do
-// not follow the ports. A bridge of ours with that name and all the given properties is created: false; with
-// others a conflict that lists them; an interface with that name that this daemon did not make is a conflict.
-// VLAN filtering is set before the first port comes.
+// not follow the ports. A bridge that this daemon has made with that name and all the given properties is
+// created: false; with others a conflict that lists them; an interface with that name that this daemon did
+// not make is a conflict. VLAN filtering is set before the first port comes.
 type NetBridgeAddParams struct {
 	// Name of the bridge.
 	Name string `json:"name"`
-	// MTU in bytes. Absent: 1500.
+	// MTU in bytes. Default: 1500.
 	MTU Opt[int64] `json:"mtu,omitzero"`
-	// MAC address, unicast. Absent: a locally administered one derived from node and name, the same after a
+	// MAC address, unicast. Default: a locally administered one derived from node and name, the same after a
 	// reboot.
 	MAC Opt[string] `json:"mac,omitzero"`
-	// Spanning tree protocol in the kernel. Absent: false.
+	// Spanning tree protocol in the kernel. Default: false.
 	Stp Opt[bool] `json:"stp,omitzero"`
-	// Whether the bridge filters by VLAN. Absent: false.
+	// Whether the bridge filters by VLAN. Default: false.
 	VlanFiltering Opt[bool] `json:"vlan_filtering,omitzero"`
 	// Addresses of the bridge interface itself.
 	Addresses []netip.Prefix `json:"addresses,omitzero"`
-	// Whether it is set up. Absent: true.
+	// Whether it is set up. Default: true.
 	Up Opt[bool] `json:"up,omitzero"`
-	// Absent: as the configuration says, else linux.
+	// Default: as the configuration says, else linux.
 	Backend Opt[BridgeBackend] `json:"backend,omitzero"`
-	// Of a bridge of Open vSwitch: where its frames are switched. Absent: as the configuration says, else system.
+	// Of a bridge of Open vSwitch: where its frames are switched. Default: as the configuration says, else
+	// system.
 	DatapathType Opt[OvsDatapathType] `json:"datapath_type,omitzero"`
 	// The caller's own mark; lists filter by it. Not part of what makes two objects the same.
 	Tag Opt[string] `json:"tag,omitzero"`
-	// Registered and restored at boot. Absent: true.
+	// Registered and restored at boot. Default: true.
 	Persistent Opt[bool] `json:"persistent,omitzero"`
 }
 
@@ -389,7 +390,7 @@ type NetBridgeAddParams struct {
 type NetBridgeDeleteParams struct {
 	// Name of the bridge.
 	Name string `json:"name"`
-	// Delete a bridge that has ports. Absent: false.
+	// Delete a bridge that has ports. Default: false.
 	Force Opt[bool] `json:"force,omitzero"`
 }
 
@@ -402,11 +403,11 @@ type NetBridgeConnectParams struct {
 	A string `json:"a"`
 	// The other bridge.
 	B string `json:"b"`
-	// Stem of the two port names, which end in -a and -b. Absent: derived from the bridges' names.
+	// Stem of the two port names, which end in -a and -b. Default: derived from the bridges' names.
 	Name Opt[string] `json:"name,omitzero"`
-	// Connect although that makes a loop without spanning tree. Absent: false.
+	// Connect although that makes a loop without spanning tree. Default: false.
 	Force Opt[bool] `json:"force,omitzero"`
-	// Registered and restored at boot. Absent: true.
+	// Registered and restored at boot. Default: true.
 	Persistent Opt[bool] `json:"persistent,omitzero"`
 }
 
@@ -418,19 +419,19 @@ type NetBridgeAddPortParams struct {
 	Bridge string `json:"bridge"`
 	// The interface.
 	Interface string `json:"interface"`
-	// VLAN of untagged frames that come in. Absent: the bridge's default where no vlans are given, else none.
+	// VLAN of untagged frames that come in. Default: the bridge's default where no vlans are given, else none.
 	Pvid Opt[int64] `json:"pvid,omitzero"`
 	// VLAN ids and ranges that pass, each 1 to 4094: "10", "20-29".
 	Vlans []string `json:"vlans,omitzero"`
-	// Those VLAN ids and ranges whose frames leave untagged. Absent: the pvid.
+	// Those VLAN ids and ranges whose frames leave untagged. Default: the pvid.
 	Untagged []string `json:"untagged,omitzero"`
-	// Frames do not pass between isolated ports of the same bridge. Absent: false.
+	// Frames do not pass between isolated ports of the same bridge. Default: false.
 	Isolated Opt[bool] `json:"isolated,omitzero"`
-	// Frames may leave by the port they came in. Absent: false.
+	// Frames may leave by the port they came in. Default: false.
 	Hairpin Opt[bool] `json:"hairpin,omitzero"`
-	// Take an interface that has addresses or a lease. Absent: false.
+	// Take an interface that has addresses or a lease. Default: false.
 	Force Opt[bool] `json:"force,omitzero"`
-	// Registered and restored at boot. Absent: true.
+	// Registered and restored at boot. Default: true.
 	Persistent Opt[bool] `json:"persistent,omitzero"`
 }
 
@@ -451,44 +452,44 @@ type NetBridgeRemovePortParams struct {
 type NetVMCreateTapParams struct {
 	// The caller's id of the virtual machine; with nic the key.
 	VMID string `json:"vm_id"`
-	// Number of the machine's network card. Absent: 0.
+	// Number of the machine's network card. Default: 0.
 	Nic Opt[int64] `json:"nic,omitzero"`
-	// Bridge that it becomes a port of. Absent: none.
+	// Bridge that it becomes a port of. Default: none.
 	Bridge Opt[string] `json:"bridge,omitzero"`
-	// Name of the interface. Absent: derived from vm_id and nic.
+	// Name of the interface. Default: derived from vm_id and nic.
 	Name Opt[string] `json:"name,omitzero"`
-	// The guest's MAC address, unicast. Absent: a locally administered one derived from node, vm_id and nic.
+	// The guest's MAC address, unicast. Default: a locally administered one derived from node, vm_id and nic.
 	MAC Opt[string] `json:"mac,omitzero"`
-	// MTU in bytes. Absent: the bridge's, else 1500.
+	// MTU in bytes. Default: the bridge's, else 1500.
 	MTU Opt[int64] `json:"mtu,omitzero"`
-	// User who may open the tap (TUNSETOWNER). Absent: root only.
+	// User who may open the tap (TUNSETOWNER). Default: root only.
 	OwnerUid Opt[int64] `json:"owner_uid,omitzero"`
 	// Group that may open the tap (TUNSETGROUP).
 	OwnerGid Opt[int64] `json:"owner_gid,omitzero"`
-	// Several queues (IFF_MULTI_QUEUE). Absent: false.
+	// Several queues (IFF_MULTI_QUEUE). Default: false.
 	MultiQueue Opt[bool] `json:"multi_queue,omitzero"`
-	// Frames bear a virtio-net header (IFF_VNET_HDR). Absent: false.
+	// Frames bear a virtio-net header (IFF_VNET_HDR). Default: false.
 	VnetHdr Opt[bool] `json:"vnet_hdr,omitzero"`
-	// VLAN of untagged frames that come in. Absent: the bridge's default where no vlans are given, else none.
+	// VLAN of untagged frames that come in. Default: the bridge's default where no vlans are given, else none.
 	Pvid Opt[int64] `json:"pvid,omitzero"`
 	// VLAN ids and ranges that pass, each 1 to 4094: "10", "20-29".
 	Vlans []string `json:"vlans,omitzero"`
-	// Frames do not pass between isolated ports of the same bridge. Absent: false.
+	// Frames do not pass between isolated ports of the same bridge. Default: false.
 	Isolated Opt[bool] `json:"isolated,omitzero"`
-	// Frames may leave by the port they came in. Absent: false.
+	// Frames may leave by the port they came in. Default: false.
 	Hairpin Opt[bool] `json:"hairpin,omitzero"`
 	// The caller's own mark; lists filter by it. Not part of what makes two objects the same.
 	Tag Opt[string] `json:"tag,omitzero"`
-	// Those VLAN ids and ranges whose frames leave untagged. Absent: the pvid.
+	// Those VLAN ids and ranges whose frames leave untagged. Default: the pvid.
 	Untagged []string `json:"untagged,omitzero"`
 }
 
-// NetVMDeleteTapParams holds the params of net.vm.delete_tap. Only taps of ours: another interface of that
-// name is refused. A tap with a carrier is in use by a machine: busy without force.
+// NetVMDeleteTapParams holds the params of net.vm.delete_tap. Only taps that this daemon made: another
+// interface of that name is refused. A tap with a carrier is in use by a machine: busy without force.
 type NetVMDeleteTapParams struct {
 	// Name of the tap.
 	Name string `json:"name"`
-	// Delete a tap that is in use. Absent: false.
+	// Delete a tap that is in use. Default: false.
 	Force Opt[bool] `json:"force,omitzero"`
 }
 
@@ -498,7 +499,7 @@ type NetVMDeleteTapParams struct {
 type NetFirewallAddRuleParams struct {
 	// Protocol.
 	Protocol FirewallProtocol `json:"protocol"`
-	// Destination port. Absent: all.
+	// Destination port. Default: all.
 	Port Opt[int64] `json:"port,omitzero"`
 	// Last port of a range that starts at port; not below it.
 	PortEnd Opt[int64] `json:"port_end,omitzero"`
@@ -506,7 +507,7 @@ type NetFirewallAddRuleParams struct {
 	Source Opt[netip.Prefix] `json:"source,omitzero"`
 	// Only what comes in here.
 	Interface Opt[string] `json:"interface,omitzero"`
-	// Only this family. Absent: both, or the source's.
+	// Only this family. Default: both, or the source's.
 	Family Opt[AddressFamily] `json:"family,omitzero"`
 	// Kept with the object and shown in lists. Not part of what makes two objects the same.
 	Comment Opt[string] `json:"comment,omitzero"`
@@ -519,7 +520,7 @@ type NetFirewallAddRuleParams struct {
 type NetFirewallRemoveRuleParams struct {
 	// Id, as the call that made it answered.
 	ID string `json:"id"`
-	// End the connections that this rule alone let in. Absent: false.
+	// End the connections that this rule alone let in. Default: false.
 	DropExisting Opt[bool] `json:"drop_existing,omitzero"`
 }
 
@@ -538,11 +539,11 @@ type NetNATAddDNATParams struct {
 	ToAddress netip.Addr `json:"to_address"`
 	// Last port of a range that starts at port; not below it.
 	PortEnd Opt[int64] `json:"port_end,omitzero"`
-	// First port there. Absent: port.
+	// First port there. Default: port.
 	ToPort Opt[int64] `json:"to_port,omitzero"`
 	// Only for the addresses of this interface.
 	Interface Opt[string] `json:"interface,omitzero"`
-	// Only for this address. Absent: the node's own addresses.
+	// Only for this address. Default: the node's own addresses.
 	Destination Opt[netip.Addr] `json:"destination,omitzero"`
 	// Only from this network.
 	Source Opt[netip.Prefix] `json:"source,omitzero"`
@@ -550,7 +551,7 @@ type NetNATAddDNATParams struct {
 	Comment Opt[string] `json:"comment,omitzero"`
 	// The caller's own mark; lists filter by it. Not part of what makes two objects the same.
 	Tag Opt[string] `json:"tag,omitzero"`
-	// Forward a port that has a local listener or that the input policy keeps open. Absent: false.
+	// Forward a port that has a local listener or that the input policy keeps open. Default: false.
 	Force Opt[bool] `json:"force,omitzero"`
 }
 
@@ -567,9 +568,9 @@ type NetNATRemoveDNATParams struct {
 type NetNATAddSNATParams struct {
 	// Network whose traffic is translated; its family is the entry's.
 	Source netip.Prefix `json:"source"`
-	// Only what leaves here. Absent: any but those of source itself.
+	// Only what leaves here. Default: any but those of source itself.
 	OutInterface Opt[string] `json:"out_interface,omitzero"`
-	// New source, of the same family. Absent: masquerade.
+	// New source, of the same family. Default: masquerade.
 	ToAddress Opt[netip.Addr] `json:"to_address,omitzero"`
 	// Kept with the object and shown in lists. Not part of what makes two objects the same.
 	Comment Opt[string] `json:"comment,omitzero"`
@@ -602,7 +603,7 @@ type NetConntrackFlushParams struct {
 	State Opt[string] `json:"state,omitzero"`
 	// Only entries whose mark is this, under mark_mask.
 	Mark Opt[string] `json:"mark,omitzero"`
-	// Bits of the mark that are compared. Absent: all.
+	// Bits of the mark that are compared. Default: all.
 	MarkMask Opt[string] `json:"mark_mask,omitzero"`
 	// true: every entry of every zone; goes with no filter.
 	All Opt[bool] `json:"all,omitzero"`
@@ -611,7 +612,7 @@ type NetConntrackFlushParams struct {
 // NetOVSConntrackFlushParams holds the params of net.ovs.conntrack.flush. All entries of one zone, or of all
 // zones where none is given.
 type NetOVSConntrackFlushParams struct {
-	// Conntrack zone. Absent: all.
+	// Conntrack zone. Default: all.
 	Zone Opt[int64] `json:"zone,omitzero"`
 }
 
@@ -624,7 +625,7 @@ type NetOVSConntrackFlushParams struct {
 type VolListDisksParams struct {
 	// Only this disk; a partition stands for the disk that it lies on. No such device is not_found.
 	Path Opt[string] `json:"path,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
@@ -636,12 +637,12 @@ type VolListMountsParams struct {
 	Target Opt[string] `json:"target,omitzero"`
 	// Only this filesystem type.
 	Fstype Opt[string] `json:"fstype,omitzero"`
-	// Only mounts of this source: as it stands in mountinfo, or any name of the same block device (by-id link,
+	// Only mounts of this source: as written in mountinfo, or any name of the same block device (by-id link,
 	// UUID=, LABEL=, PARTUUID=); a name that fits several devices lets through the mounts of each.
 	Source Opt[string] `json:"source,omitzero"`
-	// False: no filesystem is asked for its space. Default true.
+	// false: no filesystem is asked for its space. Default: true.
 	Usage Opt[bool] `json:"usage,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
@@ -653,14 +654,14 @@ type VolUsageParams struct {
 	Path string `json:"path"`
 }
 
-// VolListPartitionsParams holds the params of vol.list_partitions. Those that the kernel has and those that
-// stand in the table on the disk, matched by number. Tables and superblocks are read from the devices,
-// without udev; where that is not allowed or takes too long, the kernel's own facts are given and probe_error
-// says why the rest is absent.
+// VolListPartitionsParams holds the params of vol.list_partitions. Those that the kernel has and those in the
+// table on the disk, matched by number. Tables and superblocks are read from the devices, without udev; where
+// that is not allowed or takes too long, the kernel's own facts are given and probe_error says why the rest
+// is absent.
 type VolListPartitionsParams struct {
 	// Only those of this disk. A disk without a table has none; no such device is not_found.
 	Disk Opt[string] `json:"disk,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
@@ -678,9 +679,9 @@ type VolListFreeSpaceParams struct {
 // Swap spaces are listed too (type swap); members of arrays, LVM and LUKS are not (vol.list_partitions shows
 // them).
 type VolListFilesystemsParams struct {
-	// Only those whose label begins so; default MOS. The empty string lists all, those without a label too.
+	// Only those whose label begins so; default: MOS. The empty string lists all, those without a label too.
 	LabelPrefix Opt[string] `json:"label_prefix,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
@@ -691,7 +692,7 @@ type VolListSubvolumesParams struct {
 	// Any path on the filesystem. Default: where the filesystem labelled MOSDATA is mounted; not mounted is
 	// not_found, several of that label are conflict.
 	Path Opt[string] `json:"path,omitzero"`
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
@@ -735,7 +736,7 @@ type VolBalanceStatusParams struct {
 // with them. What only superblocks tell is absent, with probe_error, where the daemon may not read the
 // members. A kernel without MD has none.
 type VolListMDArraysParams struct {
-	// At most so many elements.
+	// At most this many elements.
 	Limit Opt[int64] `json:"limit,omitzero"`
 }
 
@@ -784,7 +785,7 @@ type VolCreatePartitionParams struct {
 	// Where it begins: a multiple of 1 MiB inside a free extent. Default: the first extent that is long enough.
 	// Bytes.
 	StartBytes Opt[int64] `json:"start_bytes,omitzero"`
-	// Default linux.
+	// Default: linux.
 	Type Opt[string] `json:"type,omitzero"`
 	// Name of the partition: at most 36 UTF-16 units.
 	Label Opt[string] `json:"label,omitzero"`
@@ -794,17 +795,17 @@ type VolCreatePartitionParams struct {
 	Expect *DeviceExpectation `json:"expect,omitzero"`
 }
 
-// VolCreateFilesystemParams holds the params of vol.create_filesystem. Ends what stood on the device. Refuses
-// whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr and the
-// state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's
-// UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=,
-// /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing is touched
-// (refused, rule expectation). An existing signature or partition table is refused without force (rule
-// signature). A filesystem of the same uuid, type and label on the device is created: false, even with force,
-// so that a retry never wipes what came in between; the same uuid with another type or label is conflict. A
-// label that is not given is not compared. Without uuid a second call meets the first one's signature. Runs
-// mkfs of the type; where that is not installed tool_missing. What its kernel cannot mount is made all the
-// same.
+// VolCreateFilesystemParams holds the params of vol.create_filesystem. Destroys what was on the device.
+// Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr
+// and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a
+// filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name);
+// PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing
+// is touched (refused, rule expectation). An existing signature or partition table is refused without force
+// (rule signature). A filesystem of the same uuid, type and label on the device is created: false, even with
+// force, so that a retry never wipes what came in between; the same uuid with another type or label is
+// conflict. A label that is not given is not compared. Without uuid a second call meets the first one's
+// signature. Runs mkfs of the type; where that is not installed tool_missing. What its kernel cannot mount is
+// made all the same.
 type VolCreateFilesystemParams struct {
 	// Partition, disk, array or mapping.
 	Device string `json:"device"`
@@ -858,7 +859,7 @@ type VolMountParams struct {
 	// btrfs: the subvolume to mount, as a path from the top level, or subvolid= and its id. Default: the
 	// filesystem's default subvolume.
 	Subvolume Opt[string] `json:"subvolume,omitzero"`
-	// False: it is not mounted again at boot. Default true.
+	// false: it is not mounted again at boot. Default: true.
 	Persistent Opt[bool] `json:"persistent,omitzero"`
 	// What the device is taken to be; another one is refused (rule expectation) and not touched.
 	Expect *DeviceExpectation `json:"expect,omitzero"`
@@ -887,18 +888,18 @@ type VolUnmountParams struct {
 type VolCreateSubvolumeParams struct {
 	// Where it is to be.
 	Path string `json:"path"`
-	// True: new files in it are neither copied on write nor checksummed (chattr +C). Default false.
+	// true: new files in it are neither copied on write nor checksummed (chattr +C). Default: false.
 	NoCow Opt[bool] `json:"no_cow,omitzero"`
-	// Owner. Default 0.
+	// Owner. Default: 0.
 	Uid Opt[int64] `json:"uid,omitzero"`
-	// Group. Default 0.
+	// Group. Default: 0.
 	Gid Opt[int64] `json:"gid,omitzero"`
-	// Permission bits, octal. Default 0755.
+	// Permission bits, octal. Default: 0755.
 	Mode Opt[string] `json:"mode,omitzero"`
 	// Limit of what it refers to. Default: none. Bytes.
 	MaxReferencedBytes Opt[int64] `json:"max_referenced_bytes,omitzero"`
-	// True, the default: committed to disk before the answer. False: with the next commit of the filesystem, at
-	// most 30 s later; many calls are far faster so.
+	// true: committed to disk before the answer. false: with the next commit of the filesystem, at most 30 s
+	// later; many calls are far faster so. Default: true.
 	Durable Opt[bool] `json:"durable,omitzero"`
 }
 
@@ -910,17 +911,17 @@ type VolCreateSubvolumeParams struct {
 type VolDeleteSubvolumeParams struct {
 	// The subvolume or snapshot.
 	Path string `json:"path"`
-	// Delete the subvolumes nested in it too. Default false.
+	// Delete the subvolumes nested in it too. Default: false.
 	Recursive Opt[bool] `json:"recursive,omitzero"`
 	// What the subvolume is taken to be; another one is refused (rule expectation) and not touched.
 	Expect *SubvolumeExpectation `json:"expect,omitzero"`
-	// True, the default: committed to disk before the answer. False: with the next commit of the filesystem, at
-	// most 30 s later; many calls are far faster so.
+	// true: committed to disk before the answer. false: with the next commit of the filesystem, at most 30 s
+	// later; many calls are far faster so. Default: true.
 	Durable Opt[bool] `json:"durable,omitzero"`
 }
 
 // VolSnapshotSubvolumeParams holds the params of vol.snapshot_subvolume. Of the source as it stands now;
-// subvolumes nested in it are empty folders in the snapshot. Whatever stands at the target is conflict, so a
+// subvolumes nested in it are empty folders in the snapshot. Whatever exists at the target is conflict, so a
 // retry after a lost answer is conflict too; its data names the parent. Source and target lie on the same
 // filesystem, else refused (rule other_filesystem). Where the path lies on no btrfs the answer is not_found,
 // resource btrfs.
@@ -929,10 +930,10 @@ type VolSnapshotSubvolumeParams struct {
 	Source string `json:"source"`
 	// Where the snapshot is to be; its parent folder exists.
 	Target string `json:"target"`
-	// True: the snapshot takes no writes. Default false.
+	// true: the snapshot takes no writes. Default: false.
 	ReadOnly Opt[bool] `json:"read_only,omitzero"`
-	// True, the default: committed to disk before the answer. False: with the next commit of the filesystem, at
-	// most 30 s later; many calls are far faster so.
+	// true: committed to disk before the answer. false: with the next commit of the filesystem, at most 30 s
+	// later; many calls are far faster so. Default: true.
 	Durable Opt[bool] `json:"durable,omitzero"`
 }
 
@@ -957,9 +958,9 @@ type VolSetQuotaParams struct {
 type VolScrubStartParams struct {
 	// Any path on a mounted btrfs.
 	Path string `json:"path"`
-	// Default start.
+	// Default: start.
 	Action Opt[ScrubAction] `json:"action,omitzero"`
-	// True: errors are counted and not mended. Default false; not with cancel.
+	// true: errors are counted and not corrected. Default: false; not with cancel.
 	ReadOnly Opt[bool] `json:"read_only,omitzero"`
 }
 
@@ -974,7 +975,7 @@ type VolScrubStartParams struct {
 type VolBalanceStartParams struct {
 	// Any path on a mounted btrfs.
 	Path string `json:"path"`
-	// Default start.
+	// Default: start.
 	Action Opt[BalanceAction] `json:"action,omitzero"`
 	// What to take up; only with start.
 	Filters *BalanceFilters `json:"filters,omitzero"`
@@ -990,7 +991,7 @@ type VolBalanceStartParams struct {
 type VolDefragParams struct {
 	// File or folder.
 	Path string `json:"path"`
-	// True: all files below the folder. Default false.
+	// true: all files below the folder. Default: false.
 	Recursive Opt[bool] `json:"recursive,omitzero"`
 	// Compress what is rewritten. Default: as the mount and the files say.
 	Compress Opt[DefragCompression] `json:"compress,omitzero"`
@@ -1007,11 +1008,11 @@ type VolResizeMaxParams struct {
 	Path string `json:"path"`
 	// btrfs: only this device. Default: all of them.
 	DeviceID Opt[int64] `json:"device_id,omitzero"`
-	// True: grow the partition under it first. Default false.
+	// true: grow the partition under it first. Default: false.
 	GrowPartition Opt[bool] `json:"grow_partition,omitzero"`
 }
 
-// VolCreateMDArrayParams holds the params of vol.create_md_array. Ends what stood on the devices. It is
+// VolCreateMDArrayParams holds the params of vol.create_md_array. Destroys what was on the devices. It is
 // entered in the registry of arrays and assembled again at boot by its UUID, never short of members unasked.
 // Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr
 // and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a
@@ -1026,9 +1027,9 @@ type VolCreateMDArrayParams struct {
 	Name string `json:"name"`
 	// Its members, in the order of their places; none twice. At least 2; 3 for level 5, 4 for level 6.
 	Devices []string `json:"devices"`
-	// 0, 1, 4, 5, 6 or 10; any other is invalid_params. Default 1.
+	// 0, 1, 4, 5, 6 or 10; any other is invalid_params. Default: 1.
 	Level Opt[int64] `json:"level,omitzero"`
-	// Default 1.2.
+	// Default: 1.2.
 	Metadata Opt[MdMetadata] `json:"metadata,omitzero"`
 	// Overwrite existing signatures or partition tables. It never overrides that a device is in use.
 	Force Opt[bool] `json:"force,omitzero"`
@@ -1051,20 +1052,20 @@ type VolCreateMDArrayParams struct {
 type VolStopMDArrayParams struct {
 	// The array.
 	Device string `json:"device"`
-	// True: wipe the superblocks of all its members. Default false.
+	// true: wipe the superblocks of all its members. Default: false.
 	ZeroSuperblocks Opt[bool] `json:"zero_superblocks,omitzero"`
 	// What the device is taken to be; another one is refused (rule expectation) and not touched.
 	Expect *DeviceExpectation `json:"expect,omitzero"`
 }
 
-// VolCreateBtrfsRaidParams holds the params of vol.create_btrfs_raid. Ends what stood on the devices. Refuses
-// whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr and the
-// state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's
-// UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=,
-// /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing is touched
-// (refused, rule expectation). An existing signature or partition table is refused without force (rule
-// signature); raid5 and raid6, which lose data at a power cut, are refused without force (rule raid56). A
-// btrfs of the same uuid and label over the same devices is created: false, even with force; the same uuid
+// VolCreateBtrfsRaidParams holds the params of vol.create_btrfs_raid. Destroys what was on the devices.
+// Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr
+// and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a
+// filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name);
+// PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing
+// is touched (refused, rule expectation). An existing signature or partition table is refused without force
+// (rule signature); raid5 and raid6, which lose data at a power cut, are refused without force (rule raid56).
+// A btrfs of the same uuid and label over the same devices is created: false, even with force; the same uuid
 // with another label or other devices is conflict. Without uuid a second call meets the first one's
 // signatures. Fewer devices than the level needs is invalid_params. Runs mkfs.btrfs; where that is not
 // installed tool_missing.

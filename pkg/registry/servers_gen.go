@@ -70,7 +70,7 @@ type NetServer interface {
 	// Routes handles net.routes. List the routes.
 	Routes(ctx context.Context, p *NetRoutesParams, rows *Stream[Route]) (*NetRoutesEnd, error)
 
-	// Status handles net.status. Say what the node and the daemon are.
+	// Status handles net.status. Show what the node and the daemon are.
 	Status(ctx context.Context, p *NetStatusParams) (*NetStatusResult, error)
 
 	// Sysctl handles net.sysctl. Read the kernel's network settings.
@@ -155,7 +155,7 @@ type NetServer interface {
 	// BridgeAddPort handles net.bridge.add_port. Make an interface a port of a bridge.
 	BridgeAddPort(ctx context.Context, p *NetBridgeAddPortParams) (*NetBridgeAddPortResult, error)
 
-	// BridgeRemovePort handles net.bridge.remove_port. Take a port out of a bridge.
+	// BridgeRemovePort handles net.bridge.remove_port. Remove a port from a bridge.
 	BridgeRemovePort(ctx context.Context, p *NetBridgeRemovePortParams) (*NetBridgeRemovePortResult, error)
 
 	// VMCreateTap handles net.vm.create_tap. Make a persistent tap interface for a virtual machine.
@@ -167,19 +167,19 @@ type NetServer interface {
 	// FirewallAddRule handles net.firewall.add_rule. Let traffic in.
 	FirewallAddRule(ctx context.Context, p *NetFirewallAddRuleParams) (*NetFirewallAddRuleResult, error)
 
-	// FirewallRemoveRule handles net.firewall.remove_rule. Take a rule of ours back.
+	// FirewallRemoveRule handles net.firewall.remove_rule. Remove a rule that this daemon made.
 	FirewallRemoveRule(ctx context.Context, p *NetFirewallRemoveRuleParams) (*NetFirewallRemoveRuleResult, error)
 
 	// NATAddDNAT handles net.nat.add_dnat. Forward a port to another address.
 	NATAddDNAT(ctx context.Context, p *NetNATAddDNATParams) (*NetNatAddDnatResult, error)
 
-	// NATRemoveDNAT handles net.nat.remove_dnat. Take a port forward back.
+	// NATRemoveDNAT handles net.nat.remove_dnat. Remove a port forward.
 	NATRemoveDNAT(ctx context.Context, p *NetNATRemoveDNATParams) (*NetNatRemoveDnatResult, error)
 
 	// NATAddSNAT handles net.nat.add_snat. Translate the source of a network's outgoing traffic.
 	NATAddSNAT(ctx context.Context, p *NetNATAddSNATParams) (*NetNatAddSnatResult, error)
 
-	// NATRemoveSNAT handles net.nat.remove_snat. Take a source translation back.
+	// NATRemoveSNAT handles net.nat.remove_snat. Remove a source translation.
 	NATRemoveSNAT(ctx context.Context, p *NetNATRemoveSNATParams) (*NetNatRemoveSnatResult, error)
 
 	// ConntrackFlush handles net.conntrack.flush. Delete connection tracking entries.
@@ -628,7 +628,7 @@ type VolServer interface {
 	// ListMounts handles vol.list_mounts. List the mounts.
 	ListMounts(ctx context.Context, p *VolListMountsParams, rows *Stream[Mount]) (*VolListMountsEnd, error)
 
-	// Usage handles vol.usage. Tell the space of the filesystem at a path.
+	// Usage handles vol.usage. Show the space of the filesystem at a path.
 	Usage(ctx context.Context, p *VolUsageParams) (*VolUsageResult, error)
 
 	// ListPartitions handles vol.list_partitions. List the partitions.
@@ -643,31 +643,31 @@ type VolServer interface {
 	// ListSubvolumes handles vol.list_subvolumes. List the subvolumes and snapshots of a btrfs.
 	ListSubvolumes(ctx context.Context, p *VolListSubvolumesParams, rows *Stream[Subvolume]) (*VolListSubvolumesEnd, error)
 
-	// DeviceStats handles vol.device_stats. Tell the error counters of each device of a btrfs.
+	// DeviceStats handles vol.device_stats. Show the error counters of each device of a btrfs.
 	DeviceStats(ctx context.Context, p *VolDeviceStatsParams) (*VolDeviceStatsResult, error)
 
-	// ScrubStatus handles vol.scrub_status. Tell how the running or the last scrub of a btrfs stands.
+	// ScrubStatus handles vol.scrub_status. Show the progress of the running or the last scrub of a btrfs.
 	ScrubStatus(ctx context.Context, p *VolScrubStatusParams) (*VolScrubStatusResult, error)
 
-	// FSUsage handles vol.fs_usage. Tell how a btrfs uses its devices.
+	// FSUsage handles vol.fs_usage. Show how a btrfs uses its devices.
 	FSUsage(ctx context.Context, p *VolFSUsageParams) (*VolFSUsageResult, error)
 
-	// FSDF handles vol.fs_df. Tell the space of a btrfs by type and profile.
+	// FSDF handles vol.fs_df. Show the space of a btrfs by type and profile.
 	FSDF(ctx context.Context, p *VolFSDFParams) (*VolFSDFResult, error)
 
-	// BalanceStatus handles vol.balance_status. Tell how the balance of a btrfs stands.
+	// BalanceStatus handles vol.balance_status. Show the progress of the balance of a btrfs.
 	BalanceStatus(ctx context.Context, p *VolBalanceStatusParams) (*VolBalanceStatusResult, error)
 
 	// ListMDArrays handles vol.list_md_arrays. List the MD arrays.
 	ListMDArrays(ctx context.Context, p *VolListMDArraysParams) (*VolListMDArraysResult, error)
 
-	// MDDetail handles vol.md_detail. Tell all about one MD array.
+	// MDDetail handles vol.md_detail. Show one MD array in detail.
 	MDDetail(ctx context.Context, p *VolMDDetailParams) (*VolMDDetailResult, error)
 
-	// Inventory handles vol.inventory. Return all storage of the node as one tree.
+	// Inventory handles vol.inventory. Show all storage of the node as one tree.
 	Inventory(ctx context.Context, p *VolInventoryParams) (*VolInventoryResult, error)
 
-	// FeasibleTopologies handles vol.feasible_topologies. Tell which layouts the empty disks allow, and what each
+	// FeasibleTopologies handles vol.feasible_topologies. Show which layouts the empty disks allow, and what each
 	// would give.
 	FeasibleTopologies(ctx context.Context, p *VolFeasibleTopologiesParams) (*VolFeasibleTopologiesResult, error)
 

@@ -42,7 +42,7 @@ const (
 type BalanceFilter struct {
 	// Only chunks of these profiles.
 	Profiles []BtrfsProfile `json:"profiles,omitzero"`
-	// Only chunks that are used at least so far. Percent.
+	// Only chunks that are used at least this far. Percent.
 	UsageMin Opt[int64] `json:"usage_min,omitzero"`
 	// Only chunks that are used less than this; 0: only empty ones. Percent.
 	UsageMax Opt[int64] `json:"usage_max,omitzero"`
@@ -63,11 +63,11 @@ type BalanceFilter struct {
 	Soft Opt[bool] `json:"soft,omitzero"`
 	// Do nothing where fewer chunks fit.
 	LimitMin Opt[int64] `json:"limit_min,omitzero"`
-	// Take at most so many chunks.
+	// Take at most this many chunks.
 	LimitMax Opt[int64] `json:"limit_max,omitzero"`
-	// Only chunks that lie over at least so many devices.
+	// Only chunks that lie over at least this many devices.
 	StripesMin Opt[int64] `json:"stripes_min,omitzero"`
-	// Only chunks that lie over at most so many devices.
+	// Only chunks that lie over at most this many devices.
 	StripesMax Opt[int64] `json:"stripes_max,omitzero"`
 }
 
@@ -230,13 +230,13 @@ type Bridge struct {
 	HelloTimeS Opt[float64] `json:"hello_time_s,omitzero"`
 	// Seconds after which what the root said is forgotten.
 	MaxAgeS Opt[float64] `json:"max_age_s,omitzero"`
-	// Runs for so many seconds more.
+	// Seconds until it fires; 0: it does not run.
 	HelloTimerS Opt[float64] `json:"hello_timer_s,omitzero"`
-	// Runs for so many seconds more.
+	// Seconds until it fires; 0: it does not run.
 	TcnTimerS Opt[float64] `json:"tcn_timer_s,omitzero"`
-	// Runs for so many seconds more.
+	// Seconds until it fires; 0: it does not run.
 	TopologyChangeTimerS Opt[float64] `json:"topology_change_timer_s,omitzero"`
-	// Runs for so many seconds more.
+	// Seconds until it fires; 0: it does not run.
 	GcTimerS Opt[float64] `json:"gc_timer_s,omitzero"`
 	// Seconds until a learned MAC address is forgotten; 0: at once.
 	AgeingTimeS Opt[float64] `json:"ageing_time_s,omitzero"`
@@ -260,7 +260,7 @@ type Bridge struct {
 	NoLinklocalLearn Opt[bool] `json:"no_linklocal_learn,omitzero"`
 	// Several spanning trees.
 	MstEnabled Opt[bool] `json:"mst_enabled,omitzero"`
-	// Listeners are told where hardware refuses a multicast entry.
+	// Listeners are notified where hardware refuses a multicast entry.
 	MdbOffloadFailNotification Opt[bool] `json:"mdb_offload_fail_notification,omitzero"`
 	// The bridge's own addresses are kept in VLAN 0 alone.
 	FdbLocalVlan0 Opt[bool] `json:"fdb_local_vlan_0,omitzero"`
@@ -423,7 +423,7 @@ type BridgePort struct {
 	McastGroups Opt[int64] `json:"mcast_groups,omitzero"`
 	// Most of them; 0: no limit.
 	McastMaxGroups Opt[int64] `json:"mcast_max_groups,omitzero"`
-	// Most tracked hosts a group.
+	// Most tracked hosts per group.
 	McastEhtHostsLimit Opt[int64] `json:"mcast_eht_hosts_limit,omitzero"`
 	// Tracked hosts now.
 	McastEhtHosts Opt[int64] `json:"mcast_eht_hosts,omitzero"`
@@ -439,11 +439,11 @@ type BridgePort struct {
 	TopologyChangeAck Opt[bool] `json:"topology_change_ack,omitzero"`
 	// A configuration frame waits.
 	ConfigPending Opt[bool] `json:"config_pending,omitzero"`
-	// Runs for so many seconds more.
+	// Seconds until it fires; 0: it does not run.
 	MessageAgeTimerS Opt[float64] `json:"message_age_timer_s,omitzero"`
-	// Runs for so many seconds more.
+	// Seconds until it fires; 0: it does not run.
 	ForwardDelayTimerS Opt[float64] `json:"forward_delay_timer_s,omitzero"`
-	// Runs for so many seconds more.
+	// Seconds until it fires; 0: it does not run.
 	HoldTimerS Opt[float64] `json:"hold_timer_s,omitzero"`
 	// MRP: the ring is open.
 	MrpRingOpen Opt[bool] `json:"mrp_ring_open,omitzero"`
@@ -649,7 +649,7 @@ type BtrfsScrub struct {
 	RemainingS Opt[int64] `json:"remaining_s,omitzero"`
 	// Running ones: estimated end.
 	EndsAt Opt[time.Time] `json:"ends_at,omitzero"`
-	// It mends nothing, where that is known.
+	// It corrects nothing, where that is known.
 	ReadOnly Opt[bool] `json:"read_only,omitzero"`
 	// Sum of all error counters.
 	Errors Opt[int64] `json:"errors,omitzero"`
@@ -708,9 +708,9 @@ type BtrfsScrubProgress struct {
 	SuperErrors int64 `json:"super_errors"`
 	// The kernel lacked memory; the scrub is likely incomplete.
 	MallocErrors int64 `json:"malloc_errors"`
-	// Errors that no good copy could mend.
+	// Errors that no good copy could correct.
 	UncorrectableErrors int64 `json:"uncorrectable_errors"`
-	// Errors that were mended.
+	// Errors that were corrected.
 	CorrectedErrors int64 `json:"corrected_errors"`
 	// How far the scrub has come on the device. Bytes.
 	LastPhysical int64 `json:"last_physical"`
@@ -1000,7 +1000,7 @@ type DaemonConfig struct {
 	ReconcileMode string `json:"reconcile_mode"`
 	// Node name.
 	NodeName Opt[string] `json:"node_name,omitzero"`
-	// Policy of our input chain: accept or drop.
+	// Policy of the daemon's own input chain: accept or drop.
 	InputPolicy Opt[string] `json:"input_policy,omitzero"`
 	// Interfaces whose leases the daemon is to hold.
 	Interfaces []string `json:"interfaces,omitzero"`
@@ -1267,7 +1267,7 @@ type DhcpRoute struct {
 type Difference struct {
 	// Name of the param.
 	Field string `json:"field"`
-	// What stands, as text.
+	// What exists, as text.
 	Existing string `json:"existing"`
 	// What was asked, as text.
 	Asked string `json:"asked"`
@@ -1454,15 +1454,15 @@ type DnsServer struct {
 	ServerName Opt[string] `json:"server_name,omitzero"`
 }
 
-// Drift: One object of this daemon's on which register and kernel do not agree.
+// Drift: One object of this daemon on which registry and kernel do not agree.
 type Drift struct {
 	// bridge, bridge_port, tap, route, address, firewall_table, firewall_rule, dnat, snat, forwarding, lease,
 	// lease6, connection, input_policy.
 	Resource string `json:"resource"`
 	// Its name, key or id.
 	ID string `json:"id"`
-	// missing: registered and not there; changed: there, but otherwise; unexpected: in our own table or with our
-	// mark, and not registered.
+	// missing: registered and not there; changed: there, but otherwise; unexpected: in the daemon's own table or
+	// with its mark, and not registered.
 	Kind DriftKind `json:"kind"`
 	// What is registered, as one line of text.
 	Expected Opt[string] `json:"expected,omitzero"`
@@ -1470,7 +1470,7 @@ type Drift struct {
 	Actual Opt[string] `json:"actual,omitzero"`
 	// What differs (changed).
 	Differences []DriftDifference `json:"differences,omitzero"`
-	// The steps that would mend it, in order, as text; empty: it waits for something.
+	// The steps that would repair it, in order, as text; empty: it waits for something.
 	Repair []string `json:"repair,omitzero"`
 	// What it waits for: a link, an address, a device.
 	WaitsFor Opt[string] `json:"waits_for,omitzero"`
@@ -1488,8 +1488,8 @@ type DriftDifference struct {
 	Actual Opt[string] `json:"actual,omitzero"`
 }
 
-// DriftKind: missing: registered and not there; changed: there, but otherwise; unexpected: in our own table
-// or with our mark, and not registered.
+// DriftKind: missing: registered and not there; changed: there, but otherwise; unexpected: in the daemon's
+// own table or with its mark, and not registered.
 type DriftKind string
 
 // The values of DriftKind.
@@ -1616,11 +1616,11 @@ type FilesystemOptions struct {
 	SectorSizeBytes Opt[int64] `json:"sector_size_bytes,omitzero"`
 	// btrfs, ext4: features to turn on or off.
 	Features []string `json:"features,omitzero"`
-	// btrfs, ext4, bcachefs: discard the whole device first. Default true for btrfs and ext4.
+	// btrfs, ext4, bcachefs: discard the whole device first. Default: true for btrfs and ext4.
 	Discard Opt[bool] `json:"discard,omitzero"`
 	// ext4, bcachefs: block, a power of two. Bytes.
 	BlockSizeBytes Opt[int64] `json:"block_size_bytes,omitzero"`
-	// ext4: one inode for so many bytes (-i). Bytes.
+	// ext4: one inode per this many bytes (-i). Bytes.
 	InodeRatioBytes Opt[int64] `json:"inode_ratio_bytes,omitzero"`
 	// ext4: number of inodes (-N); not with inode_ratio_bytes.
 	InodeCount Opt[int64] `json:"inode_count,omitzero"`
@@ -1636,11 +1636,11 @@ type FilesystemOptions struct {
 	StrideBlocks Opt[int64] `json:"stride_blocks,omitzero"`
 	// ext4: blocks of data in a full stripe (-E stripe_width).
 	StripeWidthBlocks Opt[int64] `json:"stripe_width_blocks,omitzero"`
-	// ext4: inode tables and journal are written after the first mount. Default true.
+	// ext4: inode tables and journal are written after the first mount. Default: true.
 	LazyInit Opt[bool] `json:"lazy_init,omitzero"`
 	// What ext4 does when it finds an error.
 	Errors Opt[Ext4Errors] `json:"errors,omitzero"`
-	// vfat: 12, 16 or 32 bits a FAT entry (-F).
+	// vfat: 12, 16 or 32 bits per FAT entry (-F).
 	FatBits Opt[int64] `json:"fat_bits,omitzero"`
 	// vfat: sectors in a cluster, a power of two (-s).
 	ClusterSectors Opt[int64] `json:"cluster_sectors,omitzero"`
@@ -1650,7 +1650,7 @@ type FilesystemOptions struct {
 	ReservedSectors Opt[int64] `json:"reserved_sectors,omitzero"`
 	// vfat: entries of the root directory, with 12 or 16 bits (-r).
 	RootEntries Opt[int64] `json:"root_entries,omitzero"`
-	// swap: size of a page, a power of two; default the machine's (-p). Bytes.
+	// swap: size of a page, a power of two; default: the machine's (-p). Bytes.
 	PageSizeBytes Opt[int64] `json:"page_size_bytes,omitzero"`
 	// bcachefs: copies of data.
 	DataReplicas Opt[int64] `json:"data_replicas,omitzero"`
@@ -1903,7 +1903,7 @@ type Interface struct {
 	// The interface that it stands on or is paired with (IFLA_LINK); absent where that is in another network
 	// namespace.
 	Parent Opt[string] `json:"parent,omitzero"`
-	// Its index, in its own network namespace where link_netnsid stands.
+	// Its index, in its own network namespace where link_netnsid is given.
 	ParentIndex Opt[int64] `json:"parent_index,omitzero"`
 	// Id of the network namespace that parent_index counts in, as this namespace knows it (IFLA_LINK_NETNSID);
 	// -1: not known here.
@@ -2430,7 +2430,7 @@ type InterfaceVxlan struct {
 	L3Miss Opt[bool] `json:"l3_miss,omitzero"`
 	// Seconds until a learned entry goes; 0: never.
 	AgeingS Opt[int64] `json:"ageing_s,omitzero"`
-	// At most so many learned entries; 0: no limit.
+	// At most this many learned entries; 0: no limit.
 	MaxEntries Opt[int64] `json:"max_entries,omitzero"`
 	// Outer UDP checksums are sent over IPv4.
 	UdpChecksum Opt[bool] `json:"udp_checksum,omitzero"`
@@ -2532,11 +2532,11 @@ type KernelCommandLine struct {
 	Bootdev Opt[string] `json:"bootdev,omitzero"`
 	// Every nameserver=.
 	Nameservers []netip.Addr `json:"nameservers,omitzero"`
-	// Every vlan=, as it stands there.
+	// Every vlan=, as written there.
 	Vlans []string `json:"vlans,omitzero"`
-	// Every bond=, as it stands there.
+	// Every bond=, as written there.
 	Bonds []string `json:"bonds,omitzero"`
-	// Every bridge=, as it stands there.
+	// Every bridge=, as written there.
 	Bridges []string `json:"bridges,omitzero"`
 }
 
@@ -2684,7 +2684,7 @@ type MdMember struct {
 	SizeBytes Opt[int64] `json:"size_bytes,omitzero"`
 	// Where on it the data begins. Bytes.
 	OffsetBytes Opt[int64] `json:"offset_bytes,omitzero"`
-	// Read errors that were mended without failing it.
+	// Read errors that were corrected without failing it.
 	Errors Opt[int64] `json:"errors,omitzero"`
 	// Sectors known to be bad.
 	BadBlocks Opt[int64] `json:"bad_blocks,omitzero"`
@@ -2773,7 +2773,7 @@ type Mount struct {
 	ReadOnly bool `json:"read_only"`
 	// How mounts below this one spread to other mount namespaces (mount_namespaces(7)).
 	Propagation MountPropagation `json:"propagation"`
-	// True where another mount covers its mount point, so that no path leads to it.
+	// true where another mount covers its mount point, so that no path leads to it.
 	Hidden Opt[bool] `json:"hidden,omitzero"`
 	// Path of the block device that source names, under the kernel's name.
 	Device Opt[string] `json:"device,omitzero"`
@@ -2992,7 +2992,7 @@ type NetBridgeAddPortResult struct {
 
 // NetBridgeAddResult: Answer of net.bridge.add.
 type NetBridgeAddResult struct {
-	// false: exactly this bridge of ours stood already.
+	// false: exactly this bridge existed already.
 	Created bool `json:"created"`
 	// A bridge with its options (IFLA_BR_*, for OVS from the database) and ports. Options that belong to the
 	// Linux bridge are absent for OVS.
@@ -3001,7 +3001,7 @@ type NetBridgeAddResult struct {
 
 // NetBridgeConnectResult: Answer of net.bridge.connect.
 type NetBridgeConnectResult struct {
-	// false: this connection of ours stood already.
+	// false: this connection existed already.
 	Created bool `json:"created"`
 	// Name of a network interface as rtnetlink's IFLA_IFNAME takes it: 1 to 15 bytes, no slash, no colon, no
 	// white space, neither "." nor "..".
@@ -3019,7 +3019,7 @@ type NetBridgeConnectResult struct {
 
 // NetBridgeDeleteResult: Answer of net.bridge.delete.
 type NetBridgeDeleteResult struct {
-	// false: no such bridge stood.
+	// false: there was no such bridge.
 	Deleted bool `json:"deleted"`
 	// Interfaces that were ports of it and were let go (force).
 	PortsReleased []string `json:"ports_released,omitzero"`
@@ -3029,7 +3029,7 @@ type NetBridgeDeleteResult struct {
 type NetBridgeRemovePortResult struct {
 	// false: it was no port of this bridge.
 	Deleted bool `json:"deleted"`
-	// Interfaces of ours that went with it: both ends of a pair that net.bridge.connect made.
+	// Interfaces of this daemon that went with it: both ends of a pair that net.bridge.connect made.
 	RemovedInterfaces []string `json:"removed_interfaces,omitzero"`
 }
 
@@ -3038,7 +3038,7 @@ type NetBridgeResult struct {
 	// Linux bridges by interface index, then OVS bridges by name.
 	Bridges []Bridge `json:"bridges"`
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
@@ -3069,7 +3069,7 @@ type NetConntrackResult struct {
 	// Entries in the kernel's order, which is none.
 	Entries []ConntrackEntry `json:"entries"`
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
@@ -3091,7 +3091,7 @@ type NetConntrackStatsResult struct {
 	ExpectMax Opt[int64] `json:"expect_max,omitzero"`
 	// Sums over all CPUs.
 	Total *ConntrackCounters `json:"total,omitzero"`
-	// One a CPU.
+	// One per CPU.
 	Cpus []ConntrackCpuCounters `json:"cpus,omitzero"`
 }
 
@@ -3107,7 +3107,7 @@ type NetDnsResult struct {
 	Nameservers []DnsServer `json:"nameservers"`
 	// Search domains, in order.
 	Search []string `json:"search"`
-	// Options of resolv.conf as they stand there: ndots:2, timeout:3, rotate, ….
+	// Options of resolv.conf as written there: ndots:2, timeout:3, rotate, ….
 	Options []string `json:"options"`
 	// sortlist of resolv.conf.
 	Sortlist []string `json:"sortlist,omitzero"`
@@ -3118,7 +3118,7 @@ type NetDnsResult struct {
 	Path Opt[string] `json:"path,omitzero"`
 	// Where that link leads, as in /run/systemd/resolve/stub-resolv.conf.
 	Target Opt[string] `json:"target,omitzero"`
-	// nameservers is a local resolver on this host; the servers behind it stand in upstream and interfaces.
+	// nameservers is a local resolver on this host; the servers behind it are in upstream and interfaces.
 	Stub Opt[bool] `json:"stub,omitzero"`
 	// The servers that systemd-resolved asks for all interfaces.
 	Upstream []DnsServer `json:"upstream,omitzero"`
@@ -3134,7 +3134,7 @@ type NetDnsResult struct {
 
 // NetFirewallAddRuleResult: Answer of net.firewall.add_rule.
 type NetFirewallAddRuleResult struct {
-	// false: the same rule of ours stood already.
+	// false: the same rule existed already.
 	Created bool `json:"created"`
 	// A rule that net.firewall.add_rule made: it lets traffic in.
 	Rule FirewallRule `json:"rule"`
@@ -3161,7 +3161,7 @@ type NetFirewallResult struct {
 	// Generation of the ruleset (NFTA_GEN_ID) that this is.
 	Generation Opt[int64] `json:"generation,omitzero"`
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
@@ -3187,7 +3187,7 @@ type NetInterfacesResult struct {
 	// Interfaces by rising index.
 	Interfaces []Interface `json:"interfaces"`
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
@@ -3207,7 +3207,7 @@ type NetLeaseRestartResult struct {
 	AddressChanged bool `json:"address_changed"`
 	// Addresses of the old lease.
 	PreviousAddresses []netip.Prefix `json:"previous_addresses,omitzero"`
-	// Addresses of the new lease; each stood before the old one was removed.
+	// Addresses of the new lease; each was set before the old one was removed.
 	Addresses []netip.Prefix `json:"addresses,omitzero"`
 	// Routers of the new lease, in order of preference.
 	Routers []netip.Addr `json:"routers,omitzero"`
@@ -3229,7 +3229,7 @@ type NetLeaseResult struct {
 
 // NetNatAddDnatResult: Answer of net.nat.add_dnat.
 type NetNatAddDnatResult struct {
-	// false: the same forward of ours stood already.
+	// false: the same forward existed already.
 	Created bool `json:"created"`
 	// A port forward that net.nat.add_dnat made.
 	DNAT NatDnat `json:"dnat"`
@@ -3244,7 +3244,7 @@ type NetNatAddDnatResult struct {
 
 // NetNatAddSnatResult: Answer of net.nat.add_snat.
 type NetNatAddSnatResult struct {
-	// false: the same entry of ours stood already.
+	// false: the same entry existed already.
 	Created bool `json:"created"`
 	// A source translation that net.nat.add_snat made.
 	SNAT NatSnat `json:"snat"`
@@ -3283,9 +3283,9 @@ type NetNatStatusResult struct {
 	Forwarding []NatForwarding `json:"forwarding"`
 	// NAT that the kernel command line asks for.
 	Boot []BootNat `json:"boot"`
-	// Port forwards of this daemon's, by port.
+	// Port forwards of this daemon, by port.
 	DNAT []NatDnat `json:"dnat"`
-	// Source translations of this daemon's, by source.
+	// Source translations of this daemon, by source.
 	SNAT []NatSnat `json:"snat"`
 	// The daemon's own table is in the kernel; absent: that could not be read.
 	TableExists Opt[bool] `json:"table_exists,omitzero"`
@@ -3298,7 +3298,7 @@ type NetNeighborsResult struct {
 	// Entries in the kernel's order: IPv4, then IPv6; proxy entries after the others of their family.
 	Neighbors []Neighbor `json:"neighbors"`
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
@@ -3316,7 +3316,7 @@ type NetOvsConntrackResult struct {
 
 // NetOvsConntrackStatsResult: Answer of net.ovs.conntrack.stats.
 type NetOvsConntrackStatsResult struct {
-	// One a datapath.
+	// One per datapath.
 	Datapaths []OvsConntrackStats `json:"datapaths"`
 }
 
@@ -3364,9 +3364,9 @@ type NetPrefixResult struct {
 
 // NetRoutesAddResult: Answer of net.routes.add.
 type NetRoutesAddResult struct {
-	// false: exactly this route of ours stood already.
+	// false: exactly this route existed already.
 	Created bool `json:"created"`
-	// Our route with the same key had other properties and was replaced.
+	// A route of this daemon with the same key had other properties and was replaced.
 	Replaced Opt[bool] `json:"replaced,omitzero"`
 	// A route of the forwarding tables (RTM_GETROUTE). The kernel's key is family, table, dst, tos and metric
 	// (IPv6: source, gateway and interface too).
@@ -3375,7 +3375,7 @@ type NetRoutesAddResult struct {
 
 // NetRoutesDeleteResult: Answer of net.routes.delete.
 type NetRoutesDeleteResult struct {
-	// false: no such route stood.
+	// false: there was no such route.
 	Deleted bool `json:"deleted"`
 	// A route of the forwarding tables (RTM_GETROUTE). The kernel's key is family, table, dst, tos and metric
 	// (IPv6: source, gateway and interface too).
@@ -3387,7 +3387,7 @@ type NetRoutesResult struct {
 	// Routes in the kernel's order: IPv4, then IPv6, by table.
 	Routes []Route `json:"routes"`
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
@@ -3445,7 +3445,7 @@ type NetSysctlResult struct {
 	Bridge *SysctlBridge `json:"bridge,omitzero"`
 	// Values of net.netfilter.nf_conntrack_*; durations in seconds.
 	Conntrack *SysctlConntrack `json:"conntrack,omitzero"`
-	// One row an interface, by name.
+	// One row per interface, by name.
 	Interfaces []SysctlInterface `json:"interfaces"`
 }
 
@@ -3453,11 +3453,11 @@ type NetSysctlResult struct {
 type NetVerifyResult struct {
 	// There is no drift.
 	InSync bool `json:"in_sync"`
-	// Objects of this daemon's that were compared.
+	// Objects of this daemon that were compared.
 	Checked int64 `json:"checked"`
 	// Every object that differs, by resource and id.
 	Drift []Drift `json:"drift"`
-	// report: drift is only told; repair: it is mended as it is seen.
+	// report: drift is only reported; repair: it is repaired as it is seen.
 	ReconcileMode Opt[string] `json:"reconcile_mode,omitzero"`
 	// Instant in UTC, RFC 3339, ending in Z.
 	CheckedAt Opt[time.Time] `json:"checked_at,omitzero"`
@@ -3473,13 +3473,13 @@ type NetVlanResult struct {
 	// VLAN sub-interfaces by index.
 	Interfaces []VlanInterface `json:"interfaces"`
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
 // NetVmCreateTapResult: Answer of net.vm.create_tap.
 type NetVmCreateTapResult struct {
-	// false: exactly this tap of ours stood already.
+	// false: exactly this tap existed already.
 	Created bool `json:"created"`
 	// A tap interface that this daemon made for a virtual machine.
 	Tap VmTap `json:"tap"`
@@ -3499,7 +3499,7 @@ type NetVmListResult struct {
 	// Taps by name.
 	Taps []VmTap `json:"taps"`
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
@@ -3973,7 +3973,7 @@ type NftLast struct {
 
 // NftLimit: Limits the rate.
 type NftLimit struct {
-	// Packets or bytes a unit.
+	// Packets or bytes per unit.
 	Rate int64 `json:"rate"`
 	// Unit in seconds: 1, 60, 3600, 86400, 604800.
 	UnitS int64 `json:"unit_s"`
@@ -4253,7 +4253,7 @@ type NftRule struct {
 	Comment Opt[string] `json:"comment,omitzero"`
 	// User data as somebody left it there (NFTA_*_USERDATA), where it has more than a comment.
 	UserData Opt[string] `json:"user_data,omitzero"`
-	// The rule as nft prints it: for our own rules always, for the others where `text` was asked for.
+	// The rule as nft prints it: for the daemon's own rules always, for the others where `text` was asked for.
 	Text Opt[string] `json:"text,omitzero"`
 	// It is in the daemon's own table.
 	Managed bool `json:"managed"`
@@ -4905,8 +4905,8 @@ type Partition struct {
 	StartBytes int64 `json:"start_bytes"`
 	// Size. Bytes.
 	SizeBytes int64 `json:"size_bytes"`
-	// The kernel has a block device for it. False for what stands only in the table: on kernels without a parser
-	// for it, or after a change that was not read again.
+	// The kernel has a block device for it. false for what is only in the table: on kernels without a parser for
+	// it, or after a change that was not read again.
 	InKernel bool `json:"in_kernel"`
 	// The table on the disk lists it; absent where the table could not be read.
 	InTable Opt[bool] `json:"in_table,omitzero"`
@@ -5202,9 +5202,9 @@ type RouteNextHopParam struct {
 	// Name of a network interface as rtnetlink's IFLA_IFNAME takes it: 1 to 15 bytes, no slash, no colon, no
 	// white space, neither "." nor "..".
 	Interface Opt[string] `json:"interface,omitzero"`
-	// Share of the traffic relative to the other paths (rtnexthop's rtnh_hops + 1). Absent: 1.
+	// Share of the traffic relative to the other paths (rtnexthop's rtnh_hops + 1). Default: 1.
 	Weight Opt[int64] `json:"weight,omitzero"`
-	// The gateway is reached on the link even where no prefix covers it (RTNH_F_ONLINK). Absent: false.
+	// The gateway is reached on the link even where no prefix covers it (RTNH_F_ONLINK). Default: false.
 	Onlink Opt[bool] `json:"onlink,omitzero"`
 }
 
@@ -5302,7 +5302,7 @@ type Signature struct {
 	MagicOffsetBytes Opt[int64] `json:"magic_offset_bytes,omitzero"`
 	// The magic's bytes.
 	Magic Opt[string] `json:"magic,omitzero"`
-	// True where signatures of several formats stand side by side; then this is only one of them.
+	// true where signatures of several formats stand side by side; then this is only one of them.
 	Ambivalent Opt[bool] `json:"ambivalent,omitzero"`
 	// Further facts that the superblock holds, under blkid's own names in lower case (publisher_id, system_id,
 	// endianness, …).
@@ -5762,7 +5762,7 @@ type Topology struct {
 	// bcachefs2_copy: one bcachefs, two copies, over two or more. ssd_hdd_bcachefs: one bcachefs, an SSD in front
 	// of a rotating disk.
 	Template string `json:"template"`
-	// It can be had now.
+	// It is possible now.
 	Feasible bool `json:"feasible"`
 	// Why not; empty where feasible.
 	Obstacles []TopologyObstacle `json:"obstacles"`
@@ -5807,7 +5807,7 @@ type TopologyFilesystem struct {
 	UsableBytes Opt[int64] `json:"usable_bytes,omitzero"`
 }
 
-// TopologyObstacle: Why a template cannot be had.
+// TopologyObstacle: Why a template is not possible.
 type TopologyObstacle struct {
 	// too_few_disks, no_ssd, no_hdd, too_small, tool_missing, kernel (its module or filesystem is not there).
 	Kind string `json:"kind"`
@@ -6102,7 +6102,7 @@ type VmTap struct {
 
 // VolBalanceStartResult: The balance.
 type VolBalanceStartResult struct {
-	// False: it stood so already.
+	// false: it was so already.
 	Changed bool `json:"changed"`
 	// State of the balance of a btrfs (BTRFS_IOC_BALANCE_PROGRESS).
 	Balance BtrfsBalance `json:"balance"`
@@ -6116,7 +6116,7 @@ type VolBalanceStatusResult struct {
 
 // VolCreateBtrfsRaidResult: The filesystem.
 type VolCreateBtrfsRaidResult struct {
-	// False: it stood already, and nothing was written.
+	// false: it existed already, and nothing was written.
 	Created bool `json:"created"`
 	// One filesystem or swap space, over all its devices.
 	Filesystem Filesystem `json:"filesystem"`
@@ -6124,7 +6124,7 @@ type VolCreateBtrfsRaidResult struct {
 
 // VolCreateFilesystemResult: The filesystem.
 type VolCreateFilesystemResult struct {
-	// False: it stood already, and nothing was written.
+	// false: it existed already, and nothing was written.
 	Created bool `json:"created"`
 	// One filesystem or swap space, over all its devices.
 	Filesystem Filesystem `json:"filesystem"`
@@ -6132,7 +6132,7 @@ type VolCreateFilesystemResult struct {
 
 // VolCreateMDArrayResult: The array.
 type VolCreateMDArrayResult struct {
-	// False: it stood already.
+	// false: it existed already.
 	Created bool `json:"created"`
 	// One MD array: what `mdadm --detail` prints (/sys/block/mdN/md, /proc/mdstat, the members' superblocks).
 	Array MdArray `json:"array"`
@@ -6140,20 +6140,20 @@ type VolCreateMDArrayResult struct {
 
 // VolCreatePartitionResult: The partition.
 type VolCreatePartitionResult struct {
-	// False: it stood already.
+	// false: it existed already.
 	Created bool `json:"created"`
 	// One partition: what the table on the disk says and what the kernel has made of it.
 	Partition Partition `json:"partition"`
 	// The disk was blank and got a GPT.
 	TableCreated bool `json:"table_created"`
-	// What superblocks of former times lie inside the new partition, by which it may look like a filesystem; they
-	// were not touched. Offsets count from the start of the partition.
+	// Leftover superblocks inside the new partition, by which it may look like a filesystem; they were not
+	// touched. Offsets count from the start of the partition.
 	OldSignatures []Signature `json:"old_signatures"`
 }
 
 // VolCreateSubvolumeResult: The subvolume.
 type VolCreateSubvolumeResult struct {
-	// False: it stood already.
+	// false: it existed already.
 	Created bool `json:"created"`
 	// One btrfs subvolume or snapshot (BTRFS_IOC_GET_SUBVOL_INFO, root items).
 	Subvolume Subvolume `json:"subvolume"`
@@ -6177,7 +6177,7 @@ type VolDefragResult struct {
 
 // VolDeleteSubvolumeResult: What was deleted.
 type VolDeleteSubvolumeResult struct {
-	// False: nothing stands at the path.
+	// false: there is nothing at the path.
 	Deleted bool `json:"deleted"`
 	// Ids of the subvolumes that went, nested ones first.
 	Ids []int64 `json:"ids"`
@@ -6213,7 +6213,7 @@ type VolFSUsageResult struct {
 	DeviceMissingBytes int64 `json:"device_missing_bytes"`
 	// Raw space at the ends of the devices that the filesystem leaves. Bytes.
 	DeviceSlackBytes Opt[int64] `json:"device_slack_bytes,omitzero"`
-	// Zoned: space to be had only by resetting zones. Bytes.
+	// Zoned: space that only a reset of zones makes usable. Bytes.
 	DeviceZoneUnusableBytes Opt[int64] `json:"device_zone_unusable_bytes,omitzero"`
 	// Raw space used in chunks. Bytes.
 	UsedBytes int64 `json:"used_bytes"`
@@ -6233,9 +6233,9 @@ type VolFSUsageResult struct {
 	GlobalReserveUsedBytes int64 `json:"global_reserve_used_bytes"`
 	// A type of chunk has more than one profile: a conversion is unfinished.
 	MultipleProfiles bool `json:"multiple_profiles"`
-	// One element a type and profile.
+	// One element per type and profile.
 	Chunks []BtrfsChunkUsage `json:"chunks"`
-	// One element a device.
+	// One element per device.
 	Devices []BtrfsDeviceUsage `json:"devices"`
 }
 
@@ -6271,7 +6271,7 @@ type VolInventoryResult struct {
 	RegisteredArrays []RegisteredArray `json:"registered_arrays"`
 	// What is not as it should be; empty: nothing.
 	Health []VolProblem `json:"health"`
-	// False where what was listed changed while it was read, so that elements may be missing or doubled; absent:
+	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
@@ -6280,7 +6280,7 @@ type VolInventoryResult struct {
 type VolListDisksResult struct {
 	// In the order of their kernel names, numbers by value.
 	Disks []Disk `json:"disks"`
-	// False where what was listed changed while it was read, so that elements may be missing or doubled; absent:
+	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
@@ -6292,7 +6292,7 @@ type VolListFilesystemsResult struct {
 	// Devices that could not be read: what they carry is not in the list unless the kernel shows it mounted.
 	// Empty: the list is whole.
 	Unread []UnreadDevice `json:"unread"`
-	// False where what was listed changed while it was read, so that elements may be missing or doubled; absent:
+	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
@@ -6320,7 +6320,7 @@ type VolListFreeSpaceResult struct {
 type VolListMDArraysResult struct {
 	// In the order of their kernel names.
 	Arrays []MdArray `json:"arrays"`
-	// False where what was listed changed while it was read, so that elements may be missing or doubled; absent:
+	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
@@ -6329,7 +6329,7 @@ type VolListMDArraysResult struct {
 type VolListMountsResult struct {
 	// In the kernel's order.
 	Mounts []Mount `json:"mounts"`
-	// False where what was listed changed while it was read, so that elements may be missing or doubled; absent:
+	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
@@ -6338,7 +6338,7 @@ type VolListMountsResult struct {
 type VolListPartitionsResult struct {
 	// Of all disks, or of the one that was named.
 	Partitions []Partition `json:"partitions"`
-	// False where what was listed changed while it was read, so that elements may be missing or doubled; absent:
+	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
@@ -6352,7 +6352,7 @@ type VolListSubvolumesResult struct {
 	FilesystemUUID Opt[string] `json:"filesystem_uuid,omitzero"`
 	// off, consistent, inconsistent, rescanning, or simple; what quota says holds for consistent only.
 	QuotaState Opt[string] `json:"quota_state,omitzero"`
-	// False where what was listed changed while it was read, so that elements may be missing or doubled; absent:
+	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
@@ -6365,7 +6365,7 @@ type VolMDDetailResult struct {
 
 // VolMountResult: The mount.
 type VolMountResult struct {
-	// False: it stood already.
+	// false: it existed already.
 	Created bool `json:"created"`
 	// One line of /proc/self/mountinfo (proc_pid_mountinfo(5)), escapes undone, with what is known of its device.
 	Mount Mount `json:"mount"`
@@ -6402,7 +6402,7 @@ type VolProblem struct {
 
 // VolResizeMaxResult: The sizes.
 type VolResizeMaxResult struct {
-	// False: it took everything already.
+	// false: it took everything already.
 	Changed bool `json:"changed"`
 	// Type of the filesystem.
 	Type string `json:"type"`
@@ -6414,7 +6414,7 @@ type VolResizeMaxResult struct {
 
 // VolScrubStartResult: The scrub.
 type VolScrubStartResult struct {
-	// False: cancel found none running.
+	// false: cancel found none running.
 	Changed bool `json:"changed"`
 	// The running or the last scrub of a btrfs, from BTRFS_IOC_SCRUB_PROGRESS and from what is recorded in
 	// /var/lib/btrfs/scrub.status.UUID, which btrfs-progs shares.
@@ -6430,12 +6430,12 @@ type VolScrubStatusResult struct {
 
 // VolSetQuotaResult: The quota as it stands.
 type VolSetQuotaResult struct {
-	// False: it stood so already.
+	// false: it was so already.
 	Changed bool `json:"changed"`
 	// consistent: the figures hold and the limits are kept; rescanning: they are being counted, limits are kept
 	// by what is counted so far; inconsistent: they do not hold until a rescan.
 	State string `json:"state"`
-	// True where this call turned quotas on.
+	// true where this call turned quotas on.
 	QuotasEnabled Opt[bool] `json:"quotas_enabled,omitzero"`
 	// Quota group 0/ID of a subvolume.
 	Quota SubvolumeQuota `json:"quota"`
@@ -6461,7 +6461,7 @@ const (
 
 // VolStopMDArrayResult: What was stopped.
 type VolStopMDArrayResult struct {
-	// It was stopped. False: no such array ran.
+	// It was stopped. false: no such array ran.
 	Deleted bool `json:"deleted"`
 	// It was struck off the registry, and will not be assembled at boot; absent where it was not in it.
 	Unregistered Opt[bool] `json:"unregistered,omitzero"`
@@ -6473,7 +6473,7 @@ type VolStopMDArrayResult struct {
 
 // VolUnmountResult: What was unmounted.
 type VolUnmountResult struct {
-	// False: nothing is mounted or registered there.
+	// false: nothing is mounted or registered there.
 	Deleted bool `json:"deleted"`
 	// The mount point, which the mount had made, went too.
 	FolderRemoved bool `json:"folder_removed"`
@@ -6564,21 +6564,21 @@ type XtablesTable struct {
 // NetInterfacesEnd is what stands behind the rows of net.interfaces.
 type NetInterfacesEnd struct {
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
 // NetRoutesEnd is what stands behind the rows of net.routes.
 type NetRoutesEnd struct {
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
 // NetNeighborsEnd is what stands behind the rows of net.neighbors.
 type NetNeighborsEnd struct {
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
@@ -6587,14 +6587,14 @@ type NetFirewallEnd struct {
 	// Generation of the ruleset (NFTA_GEN_ID) that this is.
 	Generation Opt[int64] `json:"generation,omitzero"`
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
 // NetConntrackEnd is what stands behind the rows of net.conntrack.
 type NetConntrackEnd struct {
 	// false where the kernel flagged the dump as interrupted by changes (NLM_F_DUMP_INTR) and it could not be
-	// taken again: elements may be missing or stand twice. Absent: the list is one consistent view.
+	// taken again: elements may be missing or appear twice. Absent: the list is one consistent view.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
@@ -6612,14 +6612,14 @@ type NetOVSConntrackEnd struct {
 
 // VolListDisksEnd is what stands behind the rows of vol.list_disks.
 type VolListDisksEnd struct {
-	// False where what was listed changed while it was read, so that elements may be missing or doubled; absent:
+	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
 
 // VolListMountsEnd is what stands behind the rows of vol.list_mounts.
 type VolListMountsEnd struct {
-	// False where what was listed changed while it was read, so that elements may be missing or doubled; absent:
+	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
@@ -6630,7 +6630,7 @@ type VolListSubvolumesEnd struct {
 	FilesystemUUID Opt[string] `json:"filesystem_uuid,omitzero"`
 	// off, consistent, inconsistent, rescanning, or simple; what quota says holds for consistent only.
 	QuotaState Opt[string] `json:"quota_state,omitzero"`
-	// False where what was listed changed while it was read, so that elements may be missing or doubled; absent:
+	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`
 }
