@@ -140,10 +140,7 @@ func (n *Net) tryOpen(ctx context.Context, open map[place]bool) {
 
 // inOrder are the places in the order of dependence.
 func (n *Net) inOrder(open map[place]bool) []place {
-	rank := func(p place) int {
-		return slices.IndexFunc(n.kept.kinds, func(k keeper) bool { return k.name == p.Kind })
-	}
-	return slices.SortedFunc(maps.Keys(open), func(a, b place) int { return rank(a) - rank(b) })
+	return slices.SortedFunc(maps.Keys(open), func(a, b place) int { return n.rank(a.Kind) - n.rank(b.Kind) })
 }
 
 // tryAgain brings one object to what is registered, and tells whether nothing remains to be done: also where

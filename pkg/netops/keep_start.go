@@ -82,7 +82,8 @@ func (n *Net) resume(ctx context.Context, w *state.Write, out *Restored) error {
 	}
 	if back := n.transit(ctx, to, from, &taker{unmarked: true}); back != nil {
 		out.Failed = append(out.Failed, fmt.Sprintf("%s: %v", in.Method, errors.Join(err, back)))
-		return nil // the next start tries again
+		n.leaveUnknown(&unknownWrite{begun: w, from: from, to: to, earlier: true})
+		return nil
 	}
 	out.Undone = append(out.Undone, fmt.Sprintf("%s: %v", in.Method, err))
 	return w.Undone(err)
@@ -111,15 +112,18 @@ func (n *Net) restoreAll(ctx context.Context, out *Restored) error {
 	if err := n.forgetPassing(ctx, out); err != nil {
 		return err
 	}
-	for i := range n.kept.kinds {
-		if n.kept.kinds[i].asked {
-			continue
-		}
-		found, err := n.survey(ctx, &n.kept.kinds[i])
+	for _, r := range n.restoring() {
+		found, err := n.survey(ctx, r.keeper)
 		if err != nil {
 			return err
 		}
 		for _, f := range found {
+			if out.open[f.place()] {
+				continue // its first part could not be made
+			}
+			if r.footing {
+				f = f.footing()
+			}
 			if !n.restore(ctx, f, out) {
 				out.open[f.place()] = true
 			}

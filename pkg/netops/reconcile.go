@@ -39,12 +39,14 @@ type reconciler struct {
 	net    *Net
 	repair atomic.Bool
 	kick   chan struct{} // asks for a round
+	haste  chan struct{} // ends the rest after one
 	ended  chan struct{} // closed when no round comes any more; nil before start
 	cancel context.CancelFunc
 
 	mu       sync.Mutex
 	watching []*rtnl.Listener
 	deaf     string            // why events are not heard; "": they are
+	switched *switchWatch      // hears of Open vSwitch's database; nil: nothing of ours is in it
 	told     map[string]string // what the log was told of, by object
 	born     map[string]bool   // strays that were there when the daemon started; nil: before the first look
 	fights   map[string]*fight
@@ -52,7 +54,7 @@ type reconciler struct {
 }
 
 func newReconciler(n *Net) *reconciler {
-	r := &reconciler{net: n, kick: make(chan struct{}, 1), told: map[string]string{}, fights: map[string]*fight{}}
+	r := &reconciler{net: n, kick: make(chan struct{}, 1), haste: make(chan struct{}, 1), told: map[string]string{}, fights: map[string]*fight{}}
 	r.repair.Store(n.options.Reconcile == ReconcileRepair)
 	return r
 }
@@ -76,6 +78,15 @@ func (r *reconciler) look() {
 	case r.kick <- struct{}{}:
 	default:
 	}
+}
+
+// hurry asks for a round without a rest before it.
+func (r *reconciler) hurry() {
+	select {
+	case r.haste <- struct{}{}:
+	default:
+	}
+	r.look()
 }
 
 // listen begins to hear events. A kernel without nf_tables, or a daemon without the privilege to hear of them,
@@ -122,6 +133,7 @@ func (r *reconciler) stop() {
 
 // run makes a round after each burst of events, until ctx ends.
 func (r *reconciler) run(ctx context.Context, links, tables <-chan struct{}, open map[place]bool) {
+	defer r.hearOVS(ctx, false)
 	for next := time.Duration(0); ; {
 		sweep := time.NewTimer(max(next, restLeast))
 		heard := r.hear(ctx, &links, &tables, sweep.C)
@@ -130,12 +142,27 @@ func (r *reconciler) run(ctx context.Context, links, tables <-chan struct{}, ope
 			return
 		}
 		r.settle(ctx, &links, &tables)
-		begun := time.Now()
+		begun, waited := time.Now(), r.net.ovsWaited.Load()
+		r.hearOVS(ctx, r.net.needsOVS())
 		next = r.round(ctx, open)
-		if !pause(ctx, min(max(restLeast, roundShare*time.Since(begun)), restMost)) {
+		took := time.Since(begun) - time.Duration(r.net.ovsWaited.Load()-waited) // to wait is no work
+		if !r.rest(ctx, min(max(restLeast, roundShare*took), restMost)) {
 			return
 		}
 	}
+}
+
+// rest waits, unless it is in a hurry; false: ctx has ended.
+func (r *reconciler) rest(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-r.haste:
+	case <-t.C:
+	}
+	return true
 }
 
 // hear waits for an event, a request or the time; false: ctx has ended.
@@ -181,6 +208,9 @@ func (r *reconciler) settle(ctx context.Context, links, tables *<-chan struct{})
 		select {
 		case <-ctx.Done():
 		case <-quiet.C:
+		case <-r.kick:
+			quiet.Stop()
+			continue
 		case _, ok := <-*links:
 			if !ok {
 				*links = r.lost(links)
@@ -216,6 +246,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (r *reconciler) round(ctx context.Context, open map[place]bool) time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, restoreTime)
 	defer cancel()
+	r.net.settleUnknowns(ctx)
 	r.net.tryOpen(ctx, open)
 	now := time.Now()
 	found, strays, _, err := r.net.compared(ctx)
@@ -223,7 +254,7 @@ func (r *reconciler) round(ctx context.Context, open map[place]bool) time.Durati
 		return sweepTime
 	}
 	standing := map[string]string{}
-	for _, f := range found {
+	for _, f := range r.lay(ctx, found, now) {
 		if f = r.confirmed(ctx, f); f.spec != nil {
 			r.act(ctx, f, standing, now)
 		}
@@ -340,7 +371,7 @@ func (n *Net) inTurn(ctx context.Context, p place, f func(finding) error) error 
 	if !ok {
 		return nil
 	}
-	unlock, err := n.state.Lock(ctx, s.locks()...)
+	unlock, err := n.lock(ctx, s.locks()...)
 	if err != nil {
 		return fmt.Errorf("wait for %s: %w", s.id(), err)
 	}

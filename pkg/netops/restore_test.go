@@ -1,7 +1,9 @@
 package netops
 
 import (
+	"bufio"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -110,6 +112,97 @@ func TestNewBootRestoresAllAndASecondStartChangesNothing(t *testing.T) {
 	}
 	want(t, "after a second start", m.picture(), before)
 	m.inSync()
+}
+
+// TestBridgesAreUpOnceTheirPortsAreIn listens to the kernel while bridges are made again, after a boot and in repair
+// mode: an address of one that has no port yet would not be found to be another host's.
+func TestBridgesAreUpOnceTheirPortsAreIn(t *testing.T) {
+	m := newMaker(t)
+	m.restore()
+	furnish(m)
+	m.stop()
+	m.try("link del br0", "link del x-a", "link del tap1")
+	m.start("boot-2")
+	inOrder := m.portsComeFirst("br0", []string{"tap1", "x-a"}, "10.1.0.1/24", "2001:db8:1::1/64")
+	m.restore()
+	inOrder()
+	m.stop()
+
+	m.more = func(o *Options) { o.Reconcile = ReconcileRepair }
+	m.start("boot-2")
+	m.net.Start()
+	inOrder = m.portsComeFirst("br0", []string{"tap1"}, "10.1.0.1/24", "2001:db8:1::1/64")
+	m.IP("link del br0") // its ports stay, without it
+	inOrder()
+}
+
+// portsComeFirst begins to listen, and returns what waits until a bridge has its ports and addresses, and checks that
+// the ports came first.
+func (m *maker) portsComeFirst(bridge string, ports []string, addresses ...string) func() {
+	m.t.Helper()
+	lines := m.listen("ip", "-o", "monitor", "link", "address")
+	return func() {
+		m.t.Helper()
+		in, have := map[string]bool{}, map[string]bool{}
+		for deadline := time.After(30 * time.Second); len(have) < len(addresses); {
+			var line string
+			select {
+			case line = <-lines:
+			case <-deadline:
+				m.t.Fatalf("ports %v, addresses %v", in, have)
+			}
+			for _, port := range ports {
+				if strings.Contains(line, " "+port+"@") || strings.Contains(line, " "+port+":") {
+					in[port] = in[port] || strings.Contains(line, " master "+bridge+" ")
+				}
+			}
+			for _, a := range addresses {
+				if strings.Contains(line, " "+bridge+" ") && strings.Contains(line, " "+a+" ") && !strings.HasPrefix(line, "Deleted") {
+					have[a] = true
+					for _, port := range ports {
+						if !in[port] {
+							m.t.Errorf("%s has %s before its port %s: %s", bridge, a, port, line)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// listen runs a command that tells of changes in the namespace, and returns the lines it prints from now on.
+func (m *maker) listen(name string, args ...string) <-chan string {
+	m.t.Helper()
+	cmd := exec.Command(name, args...)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		m.Do(func() { err = cmd.Start() })
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { _, _ = cmd.Process.Kill(), cmd.Wait() })
+	lines := make(chan string, 1000)
+	go func() {
+		for s := bufio.NewScanner(out); s.Scan(); {
+			lines <- s.Text()
+		}
+	}()
+	for n := 0; ; n++ { // until it hears
+		m.IP(fmt.Sprintf("link set lo alias listen%d", n))
+		select {
+		case <-lines:
+			for quiet := false; !quiet; {
+				select {
+				case <-lines:
+				case <-time.After(50 * time.Millisecond):
+					quiet = true
+				}
+			}
+			return lines
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // try runs ip commands of which some may fail.
