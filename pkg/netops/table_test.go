@@ -2,6 +2,7 @@ package netops
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -87,6 +88,31 @@ func TestFirewallRuleIsMadeAskedAgainAndRemoved(t *testing.T) {
 		want(t, "left over", m.ruleset(), "")
 		m.inSync()
 	}
+}
+
+// TestAllAddressesOfAFamily: a source of all addresses is no other rule or forward than none.
+func TestAllAddressesOfAFamily(t *testing.T) {
+	m := newMaker(t)
+	for _, test := range []struct {
+		method      string
+		params      object
+		same, other object
+	}{
+		{"net.firewall.add_rule", object{"protocol": "tcp", "port": 80}, object{"family": "ipv4"}, object{"source": "0.0.0.0/0"}},
+		{"net.firewall.add_rule", object{"protocol": "icmpv6"}, object{"source": "::/0"}, object{"family": "ipv6"}},
+		{"net.nat.add_dnat", object{"protocol": "tcp", "port": 81, "to_address": "192.0.2.7"}, object{}, object{"source": "0.0.0.0/0"}},
+	} {
+		with := func(more object) object {
+			all := without(test.params)
+			maps.Copy(all, more)
+			return all
+		}
+		want(t, test.method, m.call(test.method, with(test.same))["created"], true)
+		want(t, test.method+" again", m.call(test.method, with(test.other))["created"], false)
+	}
+	m.call("net.firewall.add_rule", object{"protocol": "udp", "port": 100, "port_end": 200, "family": "ipv4"})
+	refuses[*registry.ConflictError](m, "net.firewall.add_rule", object{"protocol": "udp", "port": 150, "port_end": 250, "source": "0.0.0.0/0"}, "overlap")
+	m.inSync()
 }
 
 func presentIn(o object, names ...string) (list []string) {

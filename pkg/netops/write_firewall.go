@@ -190,8 +190,17 @@ func wantedRule(p *registry.NetFirewallAddRuleParams) firewallSpec {
 	if f.Source.IsValid() && f.Family == "" {
 		f.Family = string(familyName(familyOf(f.Source)))
 	}
+	f.Source = butAll(f.Source)
 	f.ID = "fw-" + digest("fw", f.line())[:12]
 	return f
+}
+
+// butAll is a network that traffic comes from; that of all addresses of a family is the same as none, in the kernel too.
+func butAll(source netip.Prefix) netip.Prefix {
+	if source.Bits() == 0 {
+		return netip.Prefix{}
+	}
+	return source
 }
 
 // row is the rule in the table's words.

@@ -138,7 +138,7 @@ func (f *faults) checkHost(path string, a netip.Addr) {
 func wantedDNAT(p *registry.NetNATAddDNATParams) dnatSpec {
 	d := dnatSpec{
 		Protocol: string(p.Protocol), Port: int(p.Port), ToAddress: p.ToAddress, ToPort: int(p.ToPort.Or(p.Port)),
-		Interface: p.Interface.Or(""), Destination: p.Destination.Or(netip.Addr{}), Source: p.Source.Or(netip.Prefix{}),
+		Interface: p.Interface.Or(""), Destination: p.Destination.Or(netip.Addr{}), Source: butAll(p.Source.Or(netip.Prefix{})),
 		Comment: p.Comment.Or(""), Tag: p.Tag.Or(""),
 	}
 	if end := int(p.PortEnd.Or(0)); end > d.Port {
