@@ -69,7 +69,7 @@ func (n *Net) checkWays(ctx context.Context) []registry.HealthCheck {
 		return unchecked("default_route", err)
 	}
 	defer n.sockets.Put(conn)
-	ways, err := defaultWays(ctx, conn)
+	ways, err := n.defaultWays(ctx, conn)
 	if err != nil {
 		return unchecked("default_route", err)
 	}
@@ -88,7 +88,7 @@ func (n *Net) checkWays(ctx context.Context) []registry.HealthCheck {
 }
 
 // defaultWays are the ways of the default routes of the table main, each once, the preferred ones first.
-func defaultWays(ctx context.Context, conn *rtnl.Conn) ([]way, error) {
+func (n *Net) defaultWays(ctx context.Context, conn *rtnl.Conn) ([]way, error) {
 	var ways []way
 	seen := map[way]bool{}
 	add := func(w way) {
@@ -97,7 +97,7 @@ func defaultWays(ctx context.Context, conn *rtnl.Conn) ([]way, error) {
 			ways = append(ways, w)
 		}
 	}
-	routes, err := listDefaultRoutes(ctx, conn)
+	routes, err := n.listDefaultRoutes(ctx)
 	for _, r := range routes {
 		if r.Type != registry.RouteTypeUnicast {
 			continue

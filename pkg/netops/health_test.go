@@ -54,6 +54,14 @@ func TestHealthOfAHost(t *testing.T) {
 	expect("the cable is out", "default_route", "failed", "failed")
 	ns.IP("link add spare type bridge", "link set spare up", "link set gw0 up")
 	expect("a bridge without ports", "links", "", "ok")
+	ns.IP("addr add 2001:db8::2/64 dev up0 nodad", "route add default via 2001:db8::1", "neigh add 192.0.2.1 lladdr 02:00:00:00:00:01 dev up0 nud reachable")
+	ns.FillRoutes(5000) // the dump of which is left early
+	expect("among many routes", "default_route", "", "ok")
+	expect("among many routes", "gateway:192.0.2.1", "", "ok")
+	expect("among many routes", "gateway:2001:db8::1", "", "unknown")
+	if got := mustCall(t, n, "net.status", object{})["default_routes"].([]any); len(got) != 2 {
+		t.Errorf("default routes among many: %v", got)
+	}
 }
 
 func TestJudgeLinks(t *testing.T) {

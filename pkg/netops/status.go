@@ -41,7 +41,7 @@ func (n *Net) Status(ctx context.Context, _ *registry.NetStatusParams) (*registr
 	}
 	if conn, err := n.sockets.Get(); err == nil {
 		s.Addresses = nodeAddresses(ctx, conn)
-		s.DefaultRoutes = defaultRoutes(ctx, conn)
+		s.DefaultRoutes = n.defaultRoutes(ctx)
 		n.sockets.Put(conn)
 	}
 	return s, ctx.Err()
@@ -72,23 +72,28 @@ func nodeAddresses(ctx context.Context, conn *rtnl.Conn) []registry.NodeAddress 
 }
 
 // defaultRoutes are those that can be listed.
-func defaultRoutes(ctx context.Context, conn *rtnl.Conn) []registry.Route {
-	list, _ := listDefaultRoutes(ctx, conn)
+func (n *Net) defaultRoutes(ctx context.Context) []registry.Route {
+	list, _ := n.listDefaultRoutes(ctx)
 	return list
 }
 
 // listDefaultRoutes lists those of the table main, by rising metric. Where a family cannot be listed the others'
-// are there beside the error.
-func listDefaultRoutes(ctx context.Context, conn *rtnl.Conn) (list []registry.Route, err error) {
+// are there beside the error. Each has a socket of its own: the dump of many routes is left once it is past the
+// default ones, and a socket takes no other request then.
+func (n *Net) listDefaultRoutes(ctx context.Context) (list []registry.Route, err error) {
 	for _, f := range []rtnl.RouteFilter{
 		{Family: unix.AF_INET, Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0)},
 		{Family: unix.AF_INET6, Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0)},
 	} {
 		f.Table = unix.RT_TABLE_MAIN
-		_, failed := each(conn.Routes(ctx, f), func(r *rtnl.Route) error {
-			list = append(list, *newRouteRow(conn).of(r))
-			return nil
-		})
+		conn, failed := n.sockets.Get()
+		if failed == nil {
+			_, failed = each(conn.Routes(ctx, f), func(r *rtnl.Route) error {
+				list = append(list, *newRouteRow(conn).of(r))
+				return nil
+			})
+			n.sockets.Put(conn)
+		}
 		err = cmp.Or(err, failed)
 	}
 	slices.SortStableFunc(list, func(a, b registry.Route) int { return cmp.Compare(a.Metric.Or(0), b.Metric.Or(0)) })
