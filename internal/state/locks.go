@@ -21,6 +21,11 @@ func Exclusive(name string) Object { return Object{Name: name} }
 // Shared is the object together with other calls that share it.
 func Shared(name string) Object { return Object{Name: name, shared: true} }
 
+// Clashes tells whether two calls cannot hold the two objects at a time.
+func (o Object) Clashes(other Object) bool {
+	return o.Name == other.Name && !(o.shared && other.shared)
+}
+
 // Lock waits until all the objects are free, in the order in which calls came, and returns what gives them
 // back; call it once. Calls on different objects do not wait for each other. All objects of a call must be
 // asked for at once: they are taken in the order of their names, so that no two calls wait for each other in

@@ -41,6 +41,9 @@ func withoutSuccessor(from, to []spec) (list []spec) {
 
 // soonestOVS is how long a round may be put off: less where something waits for Open vSwitch.
 func (n *Net) soonestOVS(open map[place]bool, next time.Duration) time.Duration {
+	if len(n.unknown.all()) > 0 {
+		return min(next, ovsRetry)
+	}
 	for p := range open {
 		k := n.kept.kindByRegistry[p.Kind]
 		if k == nil {

@@ -34,7 +34,7 @@ func (t *taker) ovsChange(ctx context.Context, c ovsChange) error {
 	results, err := t.net.database.Transact(bound, ovsDatabase, ops...)
 	cancel()
 	if err != nil {
-		return ovsRefused(t.net, c, err)
+		return t.ovsRefused(c, err)
 	}
 	fault.Point("committed: " + c.what)
 	rows := results[len(c.ops)+1].Rows
@@ -57,15 +57,16 @@ func (t *taker) ovsChange(ctx context.Context, c ovsChange) error {
 }
 
 // ovsRefused is the error of a transaction that was not carried out, or of which that is not known.
-func ovsRefused(n *Net, c ovsChange, err error) error {
+func (t *taker) ovsRefused(c ovsChange, err error) error {
 	var gone *ovsdb.Unavailable
 	switch {
 	case errors.As(err, &gone) && gone.Sent:
-		return halfDone{n.ovsError(err)}
+		t.known = gone.Known
+		return halfDone{t.net.ovsError(err)}
 	case ovsdb.IsTag(err, ovsdb.TagConstraint) && len(c.interfaces) > 0: // names are unique
 		return foreign("bridge_port", c.interfaces[0], "what is asked for does not fit into the database of Open vSwitch: "+err.Error())
 	}
-	return n.ovsError(err)
+	return t.net.ovsError(err)
 }
 
 // awaitSwitch waits until ovs-vswitchd has taken a configuration, and looks whether the interfaces work.

@@ -84,6 +84,7 @@ type Net struct {
 	diagnosis  *sockdiag.Pool
 	database   *ovsdb.Client // of Open vSwitch
 	ovsHung    atomic.Int64  // when that did not answer, in ns since 1970; 0: it does
+	ovsWaited  atomic.Int64  // for how long answers of it were waited for that did not come, in ns
 	files      *hang.Group[hostFiles]
 	state      *state.Store
 	kept       *kept
@@ -93,7 +94,8 @@ type Net struct {
 	policing   *policing
 	stopRounds context.CancelFunc // nil before Start
 	causes     causes             // why objects could not be made
-	losses     losses             // of Open vSwitch's datapaths
+	unknown    unknownWrites
+	losses     losses // of Open vSwitch's datapaths
 	unbuilt    []registry.UnavailableMethod
 	bootID     string // "" where the host does not tell
 }

@@ -33,8 +33,12 @@ func (n *Net) askOVS(ctx context.Context, ops ...ovsdb.Operation) ([]ovsdb.Resul
 	}
 	bound, cancel := context.WithTimeout(ctx, mostOf(ctx, patience))
 	defer cancel()
+	begun := time.Now()
 	results, err := n.database.Transact(bound, ovsDatabase, ops...)
 	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			n.ovsWaited.Add(int64(time.Since(begun)))
+		}
 		if errors.Is(err, context.DeadlineExceeded) && patience == ovsPatience {
 			n.ovsHung.Store(time.Now().UnixNano())
 		}

@@ -1,6 +1,7 @@
 package netops
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -116,7 +117,7 @@ func (r *reconciler) check(now time.Time) []registry.HealthCheck {
 	for _, l := range r.watching {
 		overruns += l.Overruns()
 	}
-	return judgeReconcile(r.mode(), r.deaf, r.failed, overruns, fights, now)
+	return judgeReconcile(r.mode(), cmp.Or(r.deaf, r.switched.deaf()), r.failed, overruns, fights, now)
 }
 
 // judgeReconcile is degraded where something else changes an object again and again, or where it cannot be

@@ -37,7 +37,7 @@ func (s *stray) place() string {
 func (s *stray) take(ctx context.Context, n *Net) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
-	unlock, err := n.state.Lock(ctx, s.locks...)
+	unlock, err := n.lock(ctx, s.locks...)
 	if err != nil {
 		return fmt.Errorf("wait for %s: %w", s.id, err)
 	}
@@ -92,7 +92,7 @@ func (r *reconciler) confirmedStrays(ctx context.Context, list []stray) []stray 
 			continue
 		}
 		turn, cancel := context.WithTimeout(ctx, itemTime)
-		unlock, err := r.net.state.Lock(turn, s.locks...)
+		unlock, err := r.net.lock(turn, s.locks...)
 		cancel()
 		if err != nil {
 			continue

@@ -101,7 +101,8 @@ func (n *Net) strays(ctx context.Context) ([]stray, error) {
 		return nil, err
 	}
 	elements, err := n.strayElements(ctx)
-	return slices.Concat(links, routes, elements, n.strayRows(ctx)), err
+	list := slices.Concat(links, routes, elements, n.strayRows(ctx))
+	return slices.DeleteFunc(list, func(s stray) bool { return len(n.unknown.on(s.locks)) > 0 }), err
 }
 
 // markedAs is the resource whose objects bear a mark.

@@ -22,7 +22,7 @@ func (n *Net) BridgeAddPort(ctx context.Context, p *registry.NetBridgeAddPortPar
 	if err := f.err(); err != nil {
 		return nil, err
 	}
-	unlock, err := n.state.Lock(ctx, shareLink(p.Bridge), lockLink(p.Interface))
+	unlock, err := n.lock(ctx, shareLink(p.Bridge), lockLink(p.Interface))
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +245,7 @@ func (n *Net) lockPort(ctx context.Context, p *registry.NetBridgeRemovePortParam
 		if was {
 			objects = append(objects, lockLink(before.APort), lockLink(before.BPort), shareLink(before.A), shareLink(before.B))
 		}
-		if unlock, err = n.state.Lock(ctx, objects...); err != nil {
+		if unlock, err = n.lock(ctx, objects...); err != nil {
 			return nil, pair, false, err
 		}
 		if pair, paired = n.endOf(p); pair == before && paired == was {
@@ -292,7 +292,7 @@ func (n *Net) BridgeConnect(ctx context.Context, p *registry.NetBridgeConnectPar
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := n.state.Lock(ctx, state.Exclusive("connections"), shareLink(p.A), shareLink(p.B), lockLink(want.APort), lockLink(want.BPort))
+	unlock, err := n.lock(ctx, state.Exclusive("connections"), shareLink(p.A), shareLink(p.B), lockLink(want.APort), lockLink(want.BPort))
 	if err != nil {
 		return nil, err
 	}
