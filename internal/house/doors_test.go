@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -120,6 +121,19 @@ func TestDoors(t *testing.T) {
 		}
 		for _, path := range p.Imports {
 			checkImport(t, p.ImportPath, path, allowed)
+		}
+	}
+}
+
+// TestEveryRoomIsOnThePage: who looks for a package in docs/architecture.md finds what it is for.
+func TestEveryRoomIsOnThePage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range packages(t) {
+		if name := "`" + p.ImportPath + "`"; p.ImportPath != "api" && !strings.Contains(string(page), name) {
+			t.Errorf("docs/architecture.md does not have %s", name)
 		}
 	}
 }
