@@ -21,6 +21,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/geomind/my_os_server/internal/identity"
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -255,7 +256,7 @@ func identities(t *testing.T, k keys) []caller {
 // without the right must be told so, and one with it must be told about the params. So nothing runs,
 // and the order of the two is proven as well.
 func TestACLMatrix(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	for _, b := range binaries {
 		t.Run(b.name, func(t *testing.T) { aclMatrix(t, b.start) })
 	}

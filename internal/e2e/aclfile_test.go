@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 // goodRules give the user 2000 what nobody else has, so that a test can see whether they are in force.
@@ -78,7 +80,7 @@ func TestWrongACLFilesStopTheStart(t *testing.T) {
 // TestWrongACLFilesStayOutOfForce puts each wrong file in the place of a good one, under a server that
 // runs, and asks with SIGHUP that it be read.
 func TestWrongACLFilesStayOutOfForce(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	for _, b := range binaries {
 		t.Run(b.name, func(t *testing.T) { wrongACLFilesStayOutOfForce(t, b.start) })
 	}

@@ -61,7 +61,7 @@ func TestDiscoverIsTheTable(t *testing.T) {
 // TestDefaultsOfAPlainHost is what people meet who start the server without any file: root may do all,
 // other users of the host read what exposes nothing.
 func TestDefaultsOfAPlainHost(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	for _, b := range binaries {
 		t.Run(b.name, func(t *testing.T) { defaultsOfAPlainHost(t, b.start(t)) })
 	}

@@ -33,7 +33,7 @@ var idMade = regexp.MustCompile(`"id":"((?:fw|dnat|snat)-[0-9a-f]+)"`)
 // TestTableKilledAtEveryMomentItIsOldOrNew is TestKilledAtEveryMomentItIsOldOrNew for the packet filter. Where rounds are
 // few it looks at some of the moments, other ones each time.
 func TestTableKilledAtEveryMomentItIsOldOrNew(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	testhost.Tool(t, "nft", "nftables")
 	stride := 1
 	if testhost.Rounds(12) < 100 {

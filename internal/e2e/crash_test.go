@@ -40,7 +40,7 @@ type node struct {
 type life struct {
 	node  *node
 	cmd   *exec.Cmd
-	log   strings.Builder
+	log   testhost.Log
 	ended chan struct{}
 }
 
@@ -207,7 +207,7 @@ func (n *node) filter() (lines []string) {
 // TestKilledAtEveryMomentItIsOldOrNew kills the daemon at every moment of every write, from the call to the
 // end of the process, and looks at what the next one makes of it.
 func TestKilledAtEveryMomentItIsOldOrNew(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	points := 0
 	for _, c := range crashes {
 		t.Run(c.name, func(t *testing.T) {

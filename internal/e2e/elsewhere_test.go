@@ -19,19 +19,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
-
-// freeAddress is an address of the loopback that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // selfSigned is a client's certificate of its own making, good from an hour before at to an hour after.
 func selfSigned(t *testing.T, k ed25519.PrivateKey, at time.Time) tls.Certificate {
@@ -122,7 +112,7 @@ func TestACLMatrixFromElsewhere(t *testing.T) {
 
 func aclMatrixFromElsewhere(t *testing.T, start func(t *testing.T, args ...string) *server) {
 	k := newKeys(t, "admin", "write", "read", "stranger")
-	address := freeAddress(t)
+	address := testhost.FreeAddress(t)
 	s := start(t, "--acl", writeACL(t, k), "--listen", address)
 	time.Sleep(5500 * time.Millisecond) // signatures older than the start + 5 s are refused
 	var batch [][]byte
@@ -204,7 +194,7 @@ func (r *refusals) check(t *testing.T) {
 		t.Errorf("one waited for %v only", r.took)
 	}
 	var causes, from map[string]bool
-	until(t, "every refused visitor is in the log", func() bool {
+	testhost.Eventually(t, "every refused visitor is in the log", func() bool {
 		causes, from = loggedRefusals(r.s)
 		return len(from) == n
 	})
@@ -263,7 +253,7 @@ func TestAttacksOnHandshake(t *testing.T) {
 
 func attacksOnHandshake(t *testing.T, start func(t *testing.T, args ...string) *server) {
 	k := newKeys(t, "admin", "write", "read", "authority")
-	address, withCA := freeAddress(t), freeAddress(t)
+	address, withCA := testhost.FreeAddress(t), testhost.FreeAddress(t)
 	rules := writeACL(t, k)
 	s := start(t, "--acl", rules, "--listen", address)
 	authority := selfSigned(t, k["authority"], time.Now())
@@ -463,11 +453,11 @@ func attacks(k keys) []attack {
 
 // TestAttacksOnRequests sends each attack to both servers, from elsewhere and from the host.
 func TestAttacksOnRequests(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	for _, b := range binaries {
 		t.Run(b.name, func(t *testing.T) {
 			k := newKeys(t, "admin", "write", "read")
-			address := freeAddress(t)
+			address := testhost.FreeAddress(t)
 			s := b.start(t, "--acl", writeACL(t, k), "--listen", address)
 			t.Run("elsewhere", func(t *testing.T) {
 				tryAttacks(t, attacks(k), func() (halfCloser, error) { return dialTLS(address, new(tls.Config)) })

@@ -37,7 +37,7 @@ const (
 // TestHealthUnderFire is the supervisor's view: whatever hangs and however much is asked, health
 // answers; what hangs ends at its deadline; and when it is over nothing is left behind.
 func TestHealthUnderFire(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	mount, release := testhost.HangingFS(t)
 	s := startInNamespace(t)
 	addRoutes(t, s.cmd.Process.Pid, fireRoutes)

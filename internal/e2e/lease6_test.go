@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,25 +18,7 @@ import (
 // uplink.
 type prefixServer struct {
 	*testhost.NetNS
-	log lockedLog
-}
-
-// lockedLog is what a process says, to be read while it runs.
-type lockedLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	log testhost.Log
 }
 
 func newPrefixServer(t *testing.T, n *node) *prefixServer {
@@ -99,7 +80,7 @@ func leased(n *node) (list []string) {
 // TestPrefixSurvivesKilling: the daemon is killed with SIGKILL; address and prefix stay, and are the same ones when
 // it is there again, which asks for them by REBIND.
 func TestPrefixSurvivesKilling(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	n := newNode(t)
 	server := newPrefixServer(t, n)
 	n.IP("link add lan0 type bridge", "link set lan0 up")

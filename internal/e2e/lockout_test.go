@@ -79,7 +79,7 @@ func advertise(t *testing.T, ns *testhost.NetNS, link string) {
 // router's advertisements alone: the route is still taken from them after several of its lifetimes. The uplink becomes no
 // port of a bridge.
 func TestForwardingDoesNotLockOut(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	t.Parallel()
 	router := testhost.NewNetNS(t)
 	n := newNode(t)
@@ -95,8 +95,8 @@ func TestForwardingDoesNotLockOut(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		return hasRoute()
 	}
-	until(t, "addresses of its own", func() bool { return n.Run("ip", "-6", "addr", "show", "dev", "up0", "tentative") == "" })
-	until(t, "the advertised route", getsRoute)
+	testhost.Eventually(t, "addresses of its own", func() bool { return n.Run("ip", "-6", "addr", "show", "dev", "up0", "tentative") == "" })
+	testhost.Eventually(t, "the advertised route", getsRoute)
 	l := n.start(0)
 	l.must(step{"net.bridge.add", `{"name":"br0","addresses":["2001:db8:8::1/64"]}`})
 	l.must(step{"net.nat.add_dnat", `{"protocol":"tcp","port":8080,"to_address":"2001:db8:8::5","to_port":80}`})
@@ -106,13 +106,13 @@ func TestForwardingDoesNotLockOut(t *testing.T) {
 	}
 	// A kernel may drop the route as the lifetime of before ends, and take it again with the next advertisement.
 	for end := time.Now().Add(5 * routeLifetime * time.Second / 2); time.Now().Before(end); {
-		until(t, "the advertised route, among forwarding", getsRoute)
+		testhost.Eventually(t, "the advertised route, among forwarding", getsRoute)
 	}
 	a := l.call(step{"net.bridge.add_port", `{"bridge":"br0","interface":"up0"}`})
 	if a == nil || a.Error == nil || a.Error.Data["kind"] != "refused" || a.Error.Data["override"] != "force" {
 		t.Errorf("the uplink as a port: %+v", a)
 	}
-	until(t, "the route after the refusal", getsRoute)
+	testhost.Eventually(t, "the route after the refusal", getsRoute)
 	if !l.stop() {
 		t.Error("it did not end well")
 	}

@@ -53,7 +53,7 @@ var mustDiffer = []string{"mode", "pid", "started_at", "uptime_s", "unavailable"
 // TestBothServersAnswerAlike asks every read method of the native server and of the chain, on the same kernel with
 // something in every table: the results, and the errors of what cannot be, are the same.
 func TestBothServersAnswerAlike(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	if !testhost.MountNS(t) {
 		return
 	}
@@ -187,7 +187,7 @@ func TestStatusOfAMOSNode(t *testing.T) {
 // TestWritesGoThrough makes and unmakes things through the chain, and asks of every other write method for what
 // cannot be done: both servers say the same.
 func TestWritesGoThrough(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	if !testhost.MountNS(t) {
 		return
 	}
@@ -265,7 +265,7 @@ func TestDiscoverIsTheSame(t *testing.T) {
 
 // TestStandInIsClosed: nobody but root reaches a daemon that takes a proxy's word, and it has its half alone.
 func TestStandInIsClosed(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	s := startServer(t, "--serve-as", "mosnet")
 	if info, err := os.Stat(s.socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
@@ -299,7 +299,7 @@ func TestStandInIsClosed(t *testing.T) {
 
 // TestUpstreamOfNobodyTrusted: what listens on a daemon's socket as some user gets to see no call.
 func TestUpstreamOfNobodyTrusted(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "s")
 	l, err := net.Listen("unix", socket)

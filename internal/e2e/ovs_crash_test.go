@@ -97,7 +97,7 @@ func (n *ovsNode) ovsPicture() string {
 // TestKilledOverOpenVSwitchItIsOldOrNew is TestKilledAtEveryMomentItIsOldOrNew for bridges of Open vSwitch. With few
 // rounds, one moment in so many is tried, others each time.
 func TestKilledOverOpenVSwitchItIsOldOrNew(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	rng := rand.New(rand.NewPCG(testhost.Seed(t), 5))
 	stride := max(1, 60/testhost.Rounds(12))
 	var points atomic.Int64

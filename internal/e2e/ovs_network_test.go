@@ -114,7 +114,7 @@ func (g *guest) reach(vlan uint16, text string, must map[*guest]string) {
 // TestMachinesOnOpenVSwitch: the network of machines, made through the socket alone: frames pass inside a VLAN and
 // not into another, over a trunk with their tag, over a connection of two bridges; and nothing of it is left.
 func TestMachinesOnOpenVSwitch(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	n := newNode(t)
 	o := testhost.NewOVS(t, n.NetNS)
 	config := n.folder + "/config.toml"

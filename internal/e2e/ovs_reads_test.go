@@ -32,7 +32,7 @@ func switching(t *testing.T) *testhost.OVS {
 
 // TestOVSThroughMOS: what a native server reads of an Open vSwitch comes through a MOS node's server as it is.
 func TestOVSThroughMOS(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	ovs := switching(t)
 	native := startServer(t, "--ovs-run-dir", ovs.RunDir)
 	mosnet := startServer(t, "--serve-as", "mosnet", "--ovs-run-dir", ovs.RunDir)
@@ -166,7 +166,7 @@ func (l *ovsLoad) refuses(when, word string, methods []string) {
 // within the deadline and works again when it is back; everything else keeps its pace all the time. (A switch that has
 // lost its database serves no OpenFlow.)
 func TestOVSDaemonsUnderLoad(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	ovs := switching(t)
 	l := loading(t, startServer(t, "--ovs-run-dir", ovs.RunDir))
 	database, everything := []string{"net.ovs"}, append([]string{"net.ovs"}, ovsReads...)

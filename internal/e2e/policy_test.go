@@ -6,7 +6,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/geomind/my_os_server/internal/testhost"
 )
@@ -45,18 +44,9 @@ func (l *life) policy(params string) inputPolicy {
 
 func (l *life) hup() { _ = l.cmd.Process.Signal(syscall.SIGHUP) }
 
-func until(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(30 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not in time", what)
-		}
-	}
-}
-
 // TestInputPolicyThroughItsLife: on trial, killed, tried again, confirmed, killed, reloaded.
 func TestInputPolicyThroughItsLife(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	testhost.Tool(t, "nft", "nftables")
 	n := newNode(t)
 	n.configure("[firewall]\ninput_policy = \"drop\"\nkeep_open = [\"tcp/443\"]\nconfirm_s = 600\n")
@@ -70,7 +60,7 @@ func TestInputPolicyThroughItsLife(t *testing.T) {
 		t.Fatalf("killed on trial: %+v\n%s", p, l.log.String())
 	}
 	l.hup()
-	until(t, "tried again after SIGHUP", n.drops)
+	testhost.Eventually(t, "tried again after SIGHUP", n.drops)
 	if p := l.policy(`{"confirm":"input_policy"}`); p.Policy != "drop" || p.ConfirmBy != "" {
 		t.Fatalf("confirmed: %+v", p)
 	}
@@ -84,10 +74,10 @@ func TestInputPolicyThroughItsLife(t *testing.T) {
 	}
 	n.configure("[firewall]\ninput_policy = \"accept\"\n[reconcile]\nmode = \"repair\"\n")
 	l.hup()
-	until(t, "accept after SIGHUP", func() bool { return !n.drops() })
+	testhost.Eventually(t, "accept after SIGHUP", func() bool { return !n.drops() })
 	l.must(step{"net.bridge.add", `{"name":"br0","mtu":1400}`})
 	n.IP("link set br0 mtu 1300")
-	until(t, "mended since SIGHUP", func() bool { return strings.Contains(n.Run("ip", "link", "show", "br0"), "mtu 1400") })
+	testhost.Eventually(t, "mended since SIGHUP", func() bool { return strings.Contains(n.Run("ip", "link", "show", "br0"), "mtu 1400") })
 	if !l.stop() {
 		t.Error("it did not end well")
 	}

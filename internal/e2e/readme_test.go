@@ -65,7 +65,7 @@ sleep() { await my_os_server; }
 // onMachine runs a script there and returns what it printed.
 func onMachine(t *testing.T, script string) string {
 	t.Helper()
-	requireRoot(t)
+	testhost.Root(t)
 	for _, tool := range []string{"bash", "ip", "curl", "mount"} {
 		testhost.Tool(t, tool, tool)
 	}

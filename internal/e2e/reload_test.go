@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/internal/tlssock"
 )
 
@@ -102,7 +103,7 @@ func lines(t *testing.T, s *server, address string, k keys, key, token string, u
 // servers as fast as they may. No call of those who are always allowed fails, on connections that are kept and on
 // new ones. Who is struck off is refused from one moment on, by every server thread and on every connection.
 func TestReloadsUnderLoad(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	for _, b := range binaries {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
@@ -113,7 +114,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 
 func reloadsUnderLoad(t *testing.T, start func(t *testing.T, args ...string) *server) {
 	k := newKeys(t, "always", "sometimes")
-	folder, address := t.TempDir(), freeAddress(t)
+	folder, address := t.TempDir(), testhost.FreeAddress(t)
 	rules := filepath.Join(folder, "acl.toml")
 	with := loadRules(k, true, k.hex("sometimes"), "token:sometimes", "uid:1500")
 	without := loadRules(k, false)
@@ -151,11 +152,11 @@ func reloadsUnderLoad(t *testing.T, start func(t *testing.T, args ...string) *se
 		} {
 			replace(t, rules, step.rules)
 			began := time.Now()
-			until(t, "the rules come into force", func() bool { return sometimes[0].asks() == step.key })
+			testhost.Eventually(t, "the rules come into force", func() bool { return sometimes[0].asks() == step.key })
 			longest = max(longest, time.Since(began))
 			all(t, sometimes, step.key, step.token)
 		}
-		until(t, "the certificate is taken up", func() bool { return fingerprintOf(t, address) != before })
+		testhost.Eventually(t, "the certificate is taken up", func() bool { return fingerprintOf(t, address) != before })
 		before = fingerprintOf(t, address)
 	}
 	calls := load.end(t)

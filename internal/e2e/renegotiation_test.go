@@ -21,6 +21,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 // Types of records (RFC 8446, section 5.1) and of handshake messages (section 4).
@@ -186,7 +188,7 @@ var afterHandshake = []struct {
 func TestAttacksAfterHandshake(t *testing.T) {
 	for _, b := range binaries {
 		t.Run(b.name, func(t *testing.T) {
-			address := freeAddress(t)
+			address := testhost.FreeAddress(t)
 			s := b.start(t, "--listen", address)
 			asks(t, newRecordWriter(t, address)) // what is cut off below is not so because it could not be read
 			before := cpuTime(t, s)

@@ -35,7 +35,7 @@ var honest = []string{"a result", "no_privilege", "unsupported", "tool_missing",
 // namespace as in an unprivileged container, both without a tool on PATH. What can work works, the rest says
 // what it lacks, and net.status lists what cannot work at all.
 func TestReadsWhereMuchLacks(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	testhost.Tool(t, "unshare", "util-linux")
 	testhost.Tool(t, "setpriv", "util-linux")
 	binary := filepath.Join(bin, "my-os-server-native")
@@ -65,7 +65,7 @@ func startSandboxed(t *testing.T, run, binary string) *server {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{socket: filepath.Join(dir, "s"), log: new(logBuffer)}
+	s := &server{socket: filepath.Join(dir, "s"), log: new(testhost.Log)}
 	var words []string
 	for _, word := range strings.Fields(run) { // by their paths: what is looked up later is looked up nowhere
 		if path, err := exec.LookPath(word); err == nil {
@@ -80,7 +80,7 @@ func startSandboxed(t *testing.T, run, binary string) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.stop(t) })
-	s.await(t)
+	testhost.Listening(t, s.socket, s.log)
 	return s
 }
 

@@ -12,11 +12,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 const nodeName = "e2e-node"
@@ -56,25 +56,7 @@ func TestMain(m *testing.M) {
 type server struct {
 	socket string
 	cmd    *exec.Cmd
-	log    *logBuffer
-}
-
-// logBuffer is what a process has said so far.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log    *testhost.Log
 }
 
 // startServer runs the binary with args on a socket of its own and stops it with the test, when it must
@@ -95,7 +77,7 @@ func startBinary(t *testing.T, binary string, args ...string) *server {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{socket: filepath.Join(dir, "rpc.sock"), log: new(logBuffer)}
+	s := &server{socket: filepath.Join(dir, "rpc.sock"), log: new(testhost.Log)}
 	s.cmd = exec.Command(binary, append([]string{
 		"--socket", s.socket, "--state-dir", filepath.Join(dir, "state"), "--node-name", nodeName, "--no-hero-socket"}, args...)...)
 	s.cmd.Stderr = s.log
@@ -103,20 +85,8 @@ func startBinary(t *testing.T, binary string, args ...string) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.stop(t) })
-	s.await(t)
+	testhost.Listening(t, s.socket, s.log)
 	return s
-}
-
-// await waits until the server listens.
-func (s *server) await(t *testing.T) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if conn, err := net.Dial("unix", s.socket); err == nil {
-			conn.Close()
-			return
-		}
-	}
-	t.Fatalf("the server does not listen: %s", s.log)
 }
 
 func (s *server) stop(t *testing.T) {
@@ -201,16 +171,4 @@ func call(t *testing.T, c *http.Client, method, params string) json.RawMessage {
 		t.Fatalf("%s: %v", method, a.Error)
 	}
 	return a.Result
-}
-
-// requireRoot skips the tests that need more than a user has, but never where a machine is there to run them.
-func requireRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if strings.EqualFold(os.Getenv("CI"), "true") {
-		t.Fatal("needs root, and CI runs as root")
-	}
-	t.Skip("needs root: connects as other users, mounts, makes namespaces")
 }

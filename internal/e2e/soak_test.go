@@ -49,7 +49,7 @@ var soakChurn = []string{
 // TestSoak has many callers read everything while links, rules, mounts and flows come and go: every answer is
 // whole and JSON, and, where it lasts long enough to tell, the server does not grow.
 func TestSoak(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	for _, tool := range []string{"ip", "nft"} {
 		testhost.Tool(t, tool, "iproute2, nftables")
 	}

@@ -86,7 +86,7 @@ type nodeSays struct {
 // TLS: it knows them by fingerprint or by certificate, and is known by a token or a certificate. What it reads is
 // what Go reads.
 func TestTypeScriptClient(t *testing.T) {
-	requireRoot(t)
+	testhost.Root(t)
 	testhost.Tool(t, "node", "nodejs")
 	testhost.Tool(t, "npm", "npm")
 	k := newKeys(t, "admin", "write", "read")
@@ -97,7 +97,7 @@ func TestTypeScriptClient(t *testing.T) {
 	for _, b := range binaries {
 		t.Run(b.name, func(t *testing.T) {
 			var s *server
-			address := freeAddress(t) // free in the other namespace too
+			address := testhost.FreeAddress(t) // free in the other namespace too
 			ns.Do(func() { s = b.start(t, "--acl", rules, "--listen", address) })
 			c := s.client()
 			defer c.CloseIdleConnections()
