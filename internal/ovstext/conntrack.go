@@ -121,10 +121,10 @@ func (c *Connection) member(name, value string) (fine bool) {
 }
 
 // protocol takes state_orig=ESTABLISHED,..., or in brief state=ESTABLISHED.
-func (c *Connection) protocol(value string) (fine bool) {
-	for value != "" {
+func (c *Connection) protocol(list string) bool {
+	for list != "" {
 		var name, of string
-		name, of, value = next(value)
+		name, of, list = next(list)
 		fine := true
 		switch name {
 		case "state", "state_orig":
@@ -154,11 +154,11 @@ func (c *Connection) protocol(value string) (fine bool) {
 }
 
 // read takes src=198.51.100.1,dst=198.51.100.2,...
-func (t *Tuple) read(value string) bool {
+func (t *Tuple) read(list string) bool {
 	*t = Tuple{}
-	for value != "" {
-		var name, of string
-		if name, of, value = next(value); !t.member(name, of) {
+	for list != "" {
+		var name, value string
+		if name, value, list = next(list); !t.member(name, value) {
 			return false
 		}
 	}
@@ -261,31 +261,39 @@ func ReadLimits(text string) (byDefault int64, zones []ZoneLimit, err error) {
 		if body == "" {
 			continue
 		}
-		var z ZoneLimit
-		given := 0
-		for body != "" {
-			var part string
-			part, body = first(body)
-			name, value, _ := strings.Cut(part, "=")
-			fine := true
-			switch name {
-			case "zone":
-				given++
-				fine = number(value, 16, &z.Zone)
-			case "limit":
-				given++
-				fine = number(value, 32, &z.Limit)
-			case "count":
-				fine = number(value, 32, &z.Count)
-			}
-			if !fine {
-				return -1, nil, format(line, "bad "+name)
-			}
-		}
-		if given < 2 {
-			return -1, nil, format(line, "no limit of a zone")
+		z, err := readLimit(line, body)
+		if err != nil {
+			return -1, nil, err
 		}
 		zones = append(zones, z)
 	}
 	return byDefault, zones, nil
+}
+
+// readLimit reads zone=5,limit=10,count=0, of which count may lack.
+func readLimit(line, list string) (z ZoneLimit, err error) {
+	given := 0
+	for list != "" {
+		var part string
+		part, list = first(list)
+		name, value, _ := strings.Cut(part, "=")
+		fine := true
+		switch name {
+		case "zone":
+			given++
+			fine = number(value, 16, &z.Zone)
+		case "limit":
+			given++
+			fine = number(value, 32, &z.Limit)
+		case "count":
+			fine = number(value, 32, &z.Count)
+		}
+		if !fine {
+			return z, format(line, "bad "+name)
+		}
+	}
+	if given < 2 {
+		return z, format(line, "no limit of a zone")
+	}
+	return z, nil
 }
