@@ -3,6 +3,7 @@ package nft
 import (
 	"context"
 	"encoding/binary"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -130,6 +131,7 @@ type NewSet struct {
 	Data     []Field // of what a map has for them; nil: a set
 	Verdicts bool    // a map to verdicts
 	Counters bool    // each element counts the packets that find it
+	Timeouts bool    // elements may go by themselves
 	Size     uint32  // most elements; 0: no limit
 	User     UserData
 }
@@ -183,6 +185,9 @@ func (t *Change) AddSet(in In, s NewSet) {
 	}
 	if s.Data != nil || s.Verdicts {
 		flags |= SetMap
+	}
+	if s.Timeouts {
+		flags |= SetTimeout
 	}
 	r.BigUint32(setFlags, flags)
 	typ, size := extent(s.Key)
@@ -241,8 +246,9 @@ func (t *Change) DeleteSet(in In, name string) {
 // NewElement is an element to be added or deleted; for that its key alone counts.
 type NewElement struct {
 	Key     []byte
-	Data    []byte       // of a map
-	Verdict Opt[Verdict] // of a map to verdicts
+	Data    []byte        // of a map
+	Verdict Opt[Verdict]  // of a map to verdicts
+	Timeout time.Duration // after which it goes by itself, of a set with timeouts; 0: it stays
 	User    UserData
 }
 
@@ -288,6 +294,9 @@ func (e *NewElement) append(r *nlsock.Request) {
 		r.Nest(elemData, func() { appendVerdict(r, e.Verdict.Value) })
 	case e.Data != nil:
 		r.Nest(elemData, func() { r.Bytes(dataValue, e.Data) })
+	}
+	if e.Timeout > 0 {
+		r.BigUint64(elemTimeout, uint64(max(e.Timeout.Milliseconds(), 1)))
 	}
 	bytesUnlessEmpty(r, elemUserData, e.User)
 }

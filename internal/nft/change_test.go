@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -117,6 +118,33 @@ func TestChangeAgainstNft(t *testing.T) {
 	again.AddSet(mine, NewSet{Name: "open", Key: []Field{FieldProtocol, FieldPort}, Counters: true})
 	if err := again.Commit(t.Context()); err != nil || listed(ns) != got {
 		t.Errorf("adding what is there: %v\n%s", err, listed(ns))
+	}
+}
+
+// TestElementsGoByThemselves: of a set with timeouts, and a rule that goes on once they have.
+func TestElementsGoByThemselves(t *testing.T) {
+	conn, ns := hostForChanges(t)
+	change := conn.Change()
+	change.AddTable(mine, nil)
+	change.AddChain(mine, NewChain{Name: "in", Type: "filter", Hook: unix.NF_INET_LOCAL_IN})
+	change.AddSet(mine, NewSet{Name: "now", Key: []Field{FieldFamily}, Timeouts: true})
+	change.AddRule(mine, "in", nil, LoadMeta(unix.NFT_META_NFPROTO, 8), Miss("now", 8), Accept())
+	change.AddElements(mine, "now", []NewElement{{Key: []byte{unix.NFPROTO_IPV4}, Timeout: time.Hour}, {Key: []byte{unix.NFPROTO_IPV6}, Timeout: time.Millisecond}})
+	if err := change.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for got, end := "", time.Now().Add(20*time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if got = listed(ns); !strings.Contains(got, "ipv6 timeout") {
+			for _, want := range []string{"type nf_proto", "flags timeout", "ipv4 timeout 1h", "meta nfproto != @now accept"} {
+				if !strings.Contains(got, want) {
+					t.Errorf("nft does not show %q:\n%s", want, got)
+				}
+			}
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it does not go:\n%s", got)
+		}
 	}
 }
 

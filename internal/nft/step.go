@@ -99,6 +99,15 @@ func Find(set string, from Register) Step {
 	}}
 }
 
+// Miss goes on where the registers from one on hold a key that a set does not have.
+func Miss(set string, from Register) Step {
+	return Step{"lookup", func(r *nlsock.Request) {
+		r.String(1, set)
+		r.BigUint32(2, uint32(from))
+		r.BigUint32(5, unix.NFT_LOOKUP_F_INV)
+	}}
+}
+
 // Map goes on where the registers from one on hold a key of a map, and puts what the map has for it into those
 // from to on; verdicts go to register 0.
 func Map(set string, from, to Register) Step {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +22,14 @@ type inputPolicySpec struct {
 	Kept      []string `json:"kept"`                // ports that stay open, as portRun.String has them, in order
 	Confirmed bool     `json:"confirmed,omitempty"` // somebody has said that the node can still be reached
 	Former    []string `json:"former,omitempty"`    // Kept of what a roll-back returns to; absent: the policy accept
+
+	// Until is when the kernel by itself returns to what was before, unless it was confirmed: a little after the daemon
+	// does so, for the case that there is no daemon then.
+	Until time.Time `json:"until,omitzero"`
 }
+
+// onTrial tells whether the kernel is to know of a trial.
+func (s inputPolicySpec) onTrial() bool { return !s.Confirmed && !s.Until.IsZero() }
 
 // policyKey is the one key of its registry, and its id.
 const policyKey = "input"
@@ -45,19 +53,38 @@ var keptSets = []string{
 }
 
 func (s inputPolicySpec) elements() (list []element) {
-	for _, text := range s.Kept {
+	list = openPorts(s.Kept, useKept)
+	if !s.onTrial() {
+		return list
+	}
+	for _, family := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+		list = append(list, element{shape: shapeTrial, key: []byte{family}, until: s.Until})
+	}
+	return append(list, openPorts(s.Former, useFormer)...)
+}
+
+// shapeTrial is the set of the families that are on trial. What comes in is dropped as long as it has them.
+var shapeTrial = shape{use: useTrial, ports: portAny}
+
+// trialOver goes on where the trial is over.
+func trialOver() []nft.Step {
+	return []nft.Step{nft.LoadMeta(unix.NFT_META_NFPROTO, reg0), nft.Miss(shapeTrial.name(), reg0)}
+}
+
+func openPorts(texts []string, as use) (list []element) {
+	for _, text := range texts {
 		run, err := parsePorts(text)
 		if err != nil {
 			continue // of a version that keeps more open
 		}
-		list = append(list, run.elements()...)
+		list = append(list, run.elements(as)...)
 	}
 	return list
 }
 
 func (s inputPolicySpec) plan(h *held) (p plan) {
 	want, have := map[elementRef]bool{}, map[elementRef]bool{}
-	for _, el := range s.elements() {
+	for _, el := range openPorts(s.Kept, useKept) {
 		want[el.ref()] = true
 	}
 	for ref := range h.elements {
@@ -65,12 +92,21 @@ func (s inputPolicySpec) plan(h *held) (p plan) {
 			have[ref] = true
 		}
 	}
-	if maps.Equal(want, have) {
+	trial := false
+	if h.table != nil {
+		_, trial = h.table.sets[shapeTrial.name()]
+	}
+	same := maps.Equal(want, have)
+	if same && trial == s.onTrial() {
 		return p
 	}
 	p.missing = len(have) == 0
-	if !p.missing {
+	switch {
+	case p.missing:
+	case !same:
 		p.differ("kept_open", fmt.Sprint(len(want), " elements"), fmt.Sprint(len(have), " others"), nil)
+	default:
+		p.differ("on_trial", strconv.FormatBool(s.onTrial()), strconv.FormatBool(trial), nil)
 	}
 	p.steps = []step{setInputPolicy{s}}
 	return p
@@ -152,17 +188,17 @@ func joinPorts(list []portRun) (out []portRun) {
 	return out
 }
 
-func (r portRun) elements() (list []element) {
+func (r portRun) elements(as use) (list []element) {
 	proto := []byte{protocolNumbers[r.protocol]}
 	add := func(s shape, port int) {
 		list = append(list, element{shape: s, key: joinKey(s.fields(), proto, portBytes(port))})
 	}
 	if r.first == r.last {
-		add(shape{use: useKept}, r.first)
+		add(shape{use: as}, r.first)
 		return list
 	}
 	for _, b := range blocksOf(r.first, r.last) {
-		s := shape{use: useKept, ports: portBlocks}
+		s := shape{use: as, ports: portBlocks}
 		if b.bits == 0 {
 			s.ports = portSingles
 		}

@@ -20,6 +20,9 @@ type InputPolicy struct {
 	Confirm  time.Duration // for how long a change to drop stands without being confirmed; 0: a minute
 }
 
+// trialGrace is how much later than the daemon the kernel itself ends a trial, at most.
+const trialGrace = 5 * time.Second
+
 // confirmUsual is the time to confirm in where none is given.
 const confirmUsual = time.Minute
 
@@ -55,7 +58,8 @@ type refusedPolicy struct {
 
 // policing brings the input policy to what the configuration asks for. A change that lets less in is on trial at
 // first: without a word that the node can still be reached it is rolled back, by a timer, at the end of the daemon, and
-// at the start after a crash.
+// at the start after a crash; and the kernel drops no more once elements of ours have timed out, should no daemon be
+// there by then.
 type policing struct {
 	net *Net
 
@@ -170,6 +174,7 @@ func (p *policing) settle(ctx context.Context, again bool) error {
 	if !registered {
 		from = nil
 	}
+	want.Until = time.Now().Add(asked.Confirm + min(asked.Confirm, trialGrace))
 	if err := p.change(ctx, from, &want); err != nil {
 		return err
 	}
@@ -306,13 +311,15 @@ func (p *policing) confirm(ctx context.Context) error {
 	case have.Confirmed:
 		return nil
 	}
-	have.Confirmed, have.Former = true, nil
-	changes := []state.Change{p.net.kept.policy.Put(policyKey, have)}
 	if p.net.kept.refused.Has(policyKey) {
-		changes = append(changes, p.net.kept.refused.Remove(policyKey))
+		if err := p.net.state.Set(p.net.kept.refused.Remove(policyKey)); err != nil {
+			return stateError(err)
+		}
 	}
-	if err := p.net.state.Set(changes...); err != nil {
-		return stateError(err)
+	onTrial := have
+	have.Confirmed, have.Former, have.Until = true, nil, time.Time{}
+	if err := p.change(ctx, &onTrial, &have); err != nil {
+		return err
 	}
 	p.endTrial()
 	p.net.options.Log.Warn().Str("policy", have.line()).Msg("the input policy is confirmed")

@@ -132,7 +132,7 @@ const wholeAddress = 128
 // rules are the rules of a shape.
 func (s shape) rules() []ruleWant {
 	switch s.use {
-	case useKept, useOpen:
+	case useKept, useOpen, useFormer:
 		return s.openRules()
 	case useDNAT:
 		return []ruleWant{s.rule(s.dnatSteps())}
@@ -167,6 +167,9 @@ func (s shape) openRules() (list []ruleWant) {
 	}
 	for _, bits := range blocks {
 		l := load(familyIs(s.family))
+		if s.use == useFormer {
+			l = load(trialOver())
+		}
 		if s.ports == portAny {
 			l.meta(unix.NFT_META_NFPROTO, 1)
 		}
@@ -263,7 +266,7 @@ func (s shape) snatSteps() []nft.Step {
 // shapes' own. shapes are in order.
 func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
 	var input, forward, dnat, hairpin, snat []ruleWant
-	closed, drop := false, false
+	closed, drop, former := false, false, slices.ContainsFunc(shapes, func(s shape) bool { return s.use == useFormer })
 	for _, s := range shapes {
 		switch s.use {
 		case useKept:
@@ -272,7 +275,11 @@ func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
 			}
 			drop = true
 			input = append(input, s.rules()...)
-		case useOpen:
+		case useTrial:
+			if !former {
+				input = append(input, s.rule(append(trialOver(), nft.Accept())))
+			}
+		case useFormer, useOpen:
 			input = append(input, s.rules()...)
 		case useClosed:
 			if !closed {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +25,8 @@ type use int
 
 const (
 	useKept       use = iota // ports that stay open where what comes in is dropped
+	useTrial                 // families in which that is on trial, for as long as it is
+	useFormer                // ports that stay open once the trial is over
 	useOpen                  // lets in
 	useForwarded             // targets of port forwards
 	useSources               // networks whose sources are translated
@@ -35,7 +38,7 @@ const (
 	useMasquerade            // networks that get the address of the interface
 )
 
-var useNames = [...]string{"kept", "open", "forwarded", "sources", "closed", "dnat", "hairpin", "inside", "snat", "masquerade"}
+var useNames = [...]string{"kept", "trial", "former", "open", "forwarded", "sources", "closed", "dnat", "hairpin", "inside", "snat", "masquerade"}
 
 // portsOf says what a shape looks at beyond addresses.
 type portsOf int
@@ -133,7 +136,7 @@ func (s shape) fields() (list []nft.Field) {
 		}
 		return []nft.Field{nft.FieldFamily}
 	}
-	if s.ports == portAny && s.use == useOpen {
+	if s.ports == portAny && (s.use == useOpen || s.use == useTrial) {
 		list = append(list, nft.FieldFamily)
 	}
 	if s.iface && s.link == "" {
@@ -171,7 +174,7 @@ func (s shape) counts() bool {
 }
 
 func (s shape) set() nft.NewSet {
-	return nft.NewSet{Name: s.name(), Key: s.fields(), Data: s.data(), Counters: s.counts()}
+	return nft.NewSet{Name: s.name(), Key: s.fields(), Data: s.data(), Counters: s.counts(), Timeouts: s.use == useTrial}
 }
 
 // joinKey joins the parts of a key.
@@ -235,7 +238,20 @@ type element struct {
 	shape  shape
 	key    []byte
 	data   []byte
+	until  time.Time // when it goes by itself; zero: never
 	shared bool
+}
+
+// timeout is how long the element stays from now on, 0 for ever: whole seconds where it is some, as a person reads them.
+func (e *element) timeout() time.Duration {
+	switch left := time.Until(e.until); {
+	case e.until.IsZero():
+		return 0
+	case left > 2*time.Second:
+		return left.Round(time.Second)
+	default:
+		return max(left, time.Millisecond)
+	}
 }
 
 func (e *element) ref() elementRef { return elementRef{e.shape.name(), string(e.key)} }

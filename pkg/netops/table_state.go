@@ -401,7 +401,7 @@ func addElements(t *nft.Change, list []element, label string) {
 func bySet(list []element, label string) map[string][]nft.NewElement {
 	groups := map[string][]nft.NewElement{}
 	for _, e := range list {
-		made := nft.NewElement{Key: e.key, Data: e.data}
+		made := nft.NewElement{Key: e.key, Data: e.data, Timeout: e.timeout()}
 		if !e.shared && label != "" {
 			made.User = nft.Comment(nft.UserComment, label)
 		}
