@@ -1,7 +1,7 @@
 # my_os_server: see README.md. Every target works from a fresh clone with Go and, for `test`, Debian.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS  = -s -w -X github.com/geomind/my_os_server/internal/daemon.version=$(VERSION)
+LDFLAGS  = -s -w -X github.com/geomind/my_os_server/internal/daemon.version=$(VERSION) -X github.com/geomind/my_os_server/internal/cli.linked=$(VERSION)
 # HTTP/2 is offered to nobody, over TLS neither: what is left out of net/http is not in memory.
 GOBUILD  = CGO_ENABLED=0 go build -trimpath -tags nethttpomithttp2 -ldflags '$(LDFLAGS)'
 TOOL     = go tool -modfile=tools/go.mod

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,8 @@ func cellText(name string, raw []byte) string {
 func numberText(name string, raw []byte) string {
 	n, err := jsonwire.Int(raw)
 	switch {
+	case err != nil && strings.HasSuffix(name, "_s"):
+		return fractionText(raw)
 	case err != nil:
 		return string(raw)
 	case strings.HasSuffix(name, "_bytes"):
@@ -92,6 +95,18 @@ func durationText(n int64) string {
 		return fmt.Sprintf("%dm%ds", n/60, n%60)
 	}
 	return strconv.FormatInt(n, 10) + "s"
+}
+
+// fractionText is a number of seconds that is not a whole one: to two places, and from a minute on in whole ones.
+func fractionText(raw []byte) string {
+	f, err := strconv.ParseFloat(string(raw), 64)
+	switch {
+	case err != nil || f > 1<<53:
+		return string(raw)
+	case f >= 60:
+		return durationText(int64(f + 0.5))
+	}
+	return strconv.FormatFloat(math.Round(f*100)/100, 'f', -1, 64) + "s"
 }
 
 // localTime is an instant of the wire without its fraction, still in UTC: nodes and people may be in

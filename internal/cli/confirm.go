@@ -40,24 +40,34 @@ func (s *session) confirm(ctx context.Context, nodes *nodes, call *call) error {
 			call.expect(seen)
 		}
 	}
-	return s.ask("Go on?")
+	return s.ask(ctx, "Go on?")
 }
 
 // formatDevice is the format of params that name devices.
 const formatDevice = "device"
 
-// ask asks a question whose answer is no unless it is yes.
-func (s *session) ask(question string) error {
+// ask asks a question whose answer is no unless it is yes. To interrupt is no answer: it ends the program.
+func (s *session) ask(ctx context.Context, question string) error {
 	fmt.Fprintf(s.errs, "%s [y/N] ", question)
-	answer, err := bufio.NewReader(s.in).ReadString('\n')
-	if err != nil && answer == "" {
+	answers := make(chan string, 1)
+	go func() {
+		answer, err := bufio.NewReader(s.in).ReadString('\n')
+		if err != nil && answer == "" {
+			fmt.Fprintln(s.errs)
+		}
+		answers <- answer
+	}()
+	select {
+	case answer := <-answers:
+		switch strings.ToLower(strings.TrimSpace(answer)) {
+		case "y", "yes":
+			return nil
+		}
+		return errDeclined
+	case <-ctx.Done():
 		fmt.Fprintln(s.errs)
+		return ctx.Err()
 	}
-	switch strings.ToLower(strings.TrimSpace(answer)) {
-	case "y", "yes":
-		return nil
-	}
-	return errDeclined
 }
 
 // showDevices prints the devices that the call names and returns them, in their order.

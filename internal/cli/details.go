@@ -17,6 +17,7 @@ func (o *output) details(raw []byte) {
 		t := o.newTable(o.verb.row(o.verb.list))
 		o.listOnly(t, raw)
 		t.end()
+		o.remark(t)
 		return
 	}
 	if o.node != "" {
@@ -57,6 +58,9 @@ func (o *output) object(raw []byte, indent string) {
 		if isFlat(r.Value()) {
 			name := string(r.Name())
 			text := o.session.paint.mood(cellText(name, r.Value()))
+			if k := jsonwire.KindOf(r.Value()); text == "" && (k == jsonwire.Array || k == jsonwire.Object) {
+				text = o.session.paint.dim("none")
+			}
 			o.w.WriteString(strings.TrimRight(indent+pad(clean(name)+":", longest+1, false)+"  "+text, " ") + "\n")
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/geomind/my_os_server/internal/jsonwire"
@@ -112,6 +113,9 @@ func (s *session) report(err error) {
 	}
 	p := s.paintErrs
 	text := err.Error()
+	if method, message, twice := strings.Cut(text, ": "); twice && strings.HasPrefix(message, method+" ") {
+		text = message
+	}
 	if params := (*registry.ParamsError)(nil); errors.As(err, &params) && len(params.Faults) > 0 {
 		text = strings.TrimSuffix(text, e.Message) + "the params do not fit" // how they do not, the facts say
 	}
@@ -201,8 +205,12 @@ func hintFor(err error) string {
 		return "the node's ACL file says who may do what; " + Name + " acl check explains it"
 	case errors.As(err, &unsupported) && unsupported.Reason == registry.UnsupportedReasonNotBuiltYet:
 		return Name + " net status -o json lists what this server cannot do"
+	case errors.Is(err, client.ErrUnreachable) && errors.Is(err, fs.ErrPermission):
+		return "this user may not open the server's socket: root, or who runs the server, says who may (socket_mode)"
 	case errors.Is(err, client.ErrUnreachable):
 		return "is the server running? --socket or --context say where it is"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "--timeout says how long to wait"
 	}
 	return ""
 }

@@ -28,12 +28,16 @@ type exampleServer struct {
 	answers [][]byte // what it answers first, one call after another
 	method  string
 	params  []byte
+	lacks   string // a param for which it says that a tool is missing
 }
 
 func (s *exampleServer) Call(_ context.Context, m *registry.Method, _ any, raw []byte, out *registry.Out) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.method, s.params = m.Name, bytes.Clone(raw)
+	if s.lacks != "" && memberOf(raw, s.lacks) != nil {
+		return &registry.ToolMissingError{ToolMissingData: registry.ToolMissingData{Tool: "nft"}}
+	}
 	if len(s.answers) > 0 {
 		s.answer, s.answers = s.answers[0], s.answers[1:]
 	}

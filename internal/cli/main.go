@@ -20,6 +20,7 @@ const Name = "my-os-ctl"
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends what does not look at the first
 	s := newSession(os.Stdin, os.Stdout, os.Stderr, os.Getenv)
 	return s.run(ctx, args)
 }
@@ -53,6 +54,9 @@ func newSession(in, out, errs *os.File, getenv func(string) string) *session {
 
 // run runs one command line.
 func (s *session) run(ctx context.Context, args []string) int {
+	if len(args) > 1 && (args[0] == "-h" || args[0] == "--help") {
+		args = append(slices.Clone(args[1:]), args[0]) // help is for the verb, wherever it is asked for
+	}
 	args = spelledOut(args)
 	root := s.commandFor(args)
 	root.SetArgs(args)
@@ -112,8 +116,14 @@ func (s *session) root() *cobra.Command {
 	root.SetErr(s.errs)
 	root.SetHelpFunc(s.help)
 	root.SetUsageFunc(func(*cobra.Command) error { return nil })
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return &usageError{c.CommandPath(), err.Error()} })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &usageError{c.CommandPath(), err.Error() + flagSuggestion(c, err.Error())}
+	})
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
+	root.InitDefaultHelpFlag() // before arguments are looked at: -h would be taken for a flag with a value
+	root.Version = version()
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.InitDefaultVersionFlag()
 	root.CompletionOptions.DisableDefaultCmd = true
 	s.addGlobalCompletions(root)
 	return root
@@ -135,7 +145,7 @@ func (s *session) addGlobalFlags(root *cobra.Command) {
 	flags.StringVar(&g.context, "context", "", "the context to use, instead of the current one")
 	flags.StringSliceVar(&g.nodes, "nodes", nil, "run on each of these contexts, side by side")
 	flags.StringVar(&g.group, "group", "", "run on each context of this group, side by side")
-	flags.DurationVar(&g.timeout, "timeout", 0, "how long a call may take, as in 5s; 0 is as long as the server gives it")
+	flags.Var((*duration)(&g.timeout), "timeout", "how long a call may take, as in 5s or 2m; 0 is as long as the server gives it")
 	flags.UintSliceVar(&g.serverUIDs, "server-uid", nil, "a user beside root and oneself whose server may see credentials")
 }
 
@@ -175,13 +185,4 @@ func runGroup(c *cobra.Command, args []string) error {
 		return &usageError{c.CommandPath(), "there is no verb " + quoted(args[0]) + suggestion(c, args[0])}
 	}
 	return c.Help()
-}
-
-// suggestion names the verbs that may have been meant.
-func suggestion(c *cobra.Command, word string) string {
-	c.SuggestionsMinimumDistance = max(len(word)/3, 1)
-	if near := c.SuggestionsFor(word); len(near) > 0 {
-		return "; " + near[0] + " is one"
-	}
-	return ""
 }

@@ -6,9 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/geomind/my_os_server/internal/jsonwire"
+	"github.com/geomind/my_os_server/pkg/client"
+	"github.com/geomind/my_os_server/pkg/registry"
 )
 
 // lookTime bounds what is asked of a server on the side, for a question or a completion.
@@ -30,10 +35,35 @@ func (s *session) addManners(c *cobra.Command, v *verb, call *call) {
 	}
 }
 
+// wordy are the verbs whose rows can be told in words, by which param. For a person they are, since fields of
+// registers and masks are for programs.
+var wordy = map[string]string{"net.firewall": "text"}
+
+// callInWords makes the call, in words where people read it, did not speak about that, and the node can: it takes
+// another program there.
+func (s *session) callInWords(ctx context.Context, n *node, v *verb, params []byte) (*client.Answer, error) {
+	param, format := wordy[v.method], s.global.output
+	if param == "" || format != "" && format != formatTable && format != formatWide || params != nil && memberOf(params, param) != nil {
+		return n.client.Call(ctx, v.method, params)
+	}
+	with := append(jsonwire.AppendString([]byte{'{'}, param), ":true"...)
+	if params != nil {
+		with = append(with, ',')
+		with = append(with, params[1:]...)
+	} else {
+		with = append(with, '}')
+	}
+	a, err := n.client.Call(ctx, v.method, with)
+	if e, answered := isServer(err); answered && slices.Contains([]string{registry.KindToolMissing, registry.KindNoPrivilege}, kindOf(e)) {
+		return n.client.Call(ctx, v.method, params)
+	}
+	return a, err
+}
+
 // watch runs a call again and again. On a terminal each result takes the place of the one before; elsewhere
 // they follow each other.
 func (s *session) watch(ctx context.Context, every string, run func(context.Context, io.Writer) error) error {
-	period, err := time.ParseDuration(every)
+	period, err := parseDuration(every)
 	if err != nil || period < 100*time.Millisecond {
 		return &usageError{Name, "--watch: " + quoted(every) + " is not a time of 100ms or more, as in --watch=2s"}
 	}

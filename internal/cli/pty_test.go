@@ -168,6 +168,13 @@ func TestConfirmation(t *testing.T) {
 
 	term := w.inTerminal(t, 100, command...)
 	term.expect("Go on? [y/N]")
+	term.send("\x03") // is no answer
+	if code := term.wait(); code != exitInterrupted || testhost.Sum(t, disk) != before {
+		t.Errorf("interrupted: exit %d:\n%s", code, term.screen())
+	}
+
+	term = w.inTerminal(t, 100, command...)
+	term.expect("Go on? [y/N]")
 	term.send("y\n")
 	if code := term.wait(); code != 0 {
 		t.Fatalf("exit %d:\n%s", code, term.screen())
@@ -224,6 +231,12 @@ func TestTerminals(t *testing.T) {
 		if term.wait(); strings.Contains(term.screen(), "\x1b") {
 			t.Errorf("%s: colour all the same:\n%q", variable, term.screen())
 		}
+	}
+	if term := w.inTerminal(t, 80, "net", "routes", "--dst", "192.0.2.77/32"); term.wait() != 0 || plainText(term.screen()) != "no routes\n" {
+		t.Errorf("no routes: %q", term.screen())
+	}
+	if stdout, stderr, code := w.run(t, "net", "routes", "--dst", "192.0.2.77/32"); stdout+stderr != "" || code != 0 {
+		t.Errorf("no routes in a pipe: %q %q, exit %d", stdout, stderr, code)
 	}
 	if out := w.must(t, "net", "interfaces"); strings.Contains(out, "\x1b") {
 		t.Errorf("colour in a pipe: %q", out)

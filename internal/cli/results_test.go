@@ -233,12 +233,25 @@ func TestTablesFit(t *testing.T) {
 	})
 }
 
+// Columns that are all as narrow as they may be are not made narrower: those behind go.
+func TestNoAddressIsCut(t *testing.T) {
+	var out bytes.Buffer
+	tab := &table{w: newBuffered(&out), room: 64, fixed: columnsFor("Interface")}
+	tab.add([]byte(`{"name":"eth0","kind":"veth","admin_up":true,"oper_state":"up","addresses":[{"address":"192.0.2.10/24"},{"address":"2001:db8::10/64"}],"mac":"02:00:00:00:00:01","mtu":1500}`))
+	tab.end()
+	tab.w.Flush()
+	if want := "NAME  KIND  UP    STATE  ADDRESSES           MAC\neth0  veth  true  up     192.0.2.10/24,2001:… 02:00:00:00:00:01\n"; strings.Join(strings.Fields(out.String()), " ") != strings.Join(strings.Fields(want), " ") {
+		t.Errorf("%s", out.String())
+	}
+}
+
 func TestUnits(t *testing.T) {
 	for _, c := range []struct{ name, raw, want string }{
 		{"size_bytes", "0", "0B"}, {"size_bytes", "1023", "1023B"}, {"size_bytes", "1024", "1.0KiB"}, {"size_bytes", "1073741824", "1.0GiB"},
 		{"size_bytes", "1073741823", "1.0GiB"}, {"size_bytes", "9007199254740991", "8.0PiB"},
 		{"speed_bps", "10000000000", "10Gbit/s"}, {"speed_bps", "2500000000", "2.5Gbit/s"}, {"speed_bps", "12", "12bit/s"},
 		{"uptime_s", "59", "59s"}, {"uptime_s", "3661", "1h1m"}, {"uptime_s", "90061", "1d1h"},
+		{"used_s", "290.746", "4m51s"}, {"used_s", "0.004", "0s"}, {"used_s", "1.24", "1.24s"}, {"percent", "12.5", "12.5"},
 		{"started_at", `"2026-11-23T12:00:00.123456789Z"`, "2026-11-23 12:00:00Z"}, {"started_at", `"never"`, "never"},
 		{"x", `["a","b"]`, "a,b"}, {"x", `{"a":1,"b_bytes":2048}`, "a=1 b_bytes=2.0KiB"}, {"x", `"\u001b[31m"`, `\x1b[31m`}, {"x", `"a\u202eb"`, `a\u202eb`},
 	} {

@@ -19,6 +19,8 @@ func (s *session) runVerb(c *cobra.Command, call *call, args []string) error {
 	err := call.arguments(args)
 	if err == nil {
 		err = call.check()
+	} else if len(args) > 0 {
+		err = s.misplaced(c, call, args[0], err)
 	}
 	if err != nil {
 		return &usageError{c.CommandPath(), err.Error()}
@@ -45,6 +47,18 @@ func (s *session) runVerb(c *cobra.Command, call *call, args []string) error {
 	return run(ctx, s.out)
 }
 
+// misplaced is the error of an argument that a verb does not take, with what it may have been meant for: a verb below
+// this one, or the value of a flag.
+func (s *session) misplaced(c *cobra.Command, call *call, word string, err error) error {
+	if near := suggestion(c, word); near != "" && c.HasSubCommands() {
+		return errors.New("there is no verb " + quoted(word) + " here" + near)
+	}
+	if flag := call.flagFor(word); flag != "" {
+		return fmt.Errorf("%w; %s %s may be meant", err, flag, clean(word))
+	}
+	return err
+}
+
 // callAll makes the call on the one node that is meant, or on each of several.
 func (s *session) callAll(ctx context.Context, out io.Writer, nodes *nodes, v *verb, params []byte) error {
 	if nodes.several {
@@ -57,7 +71,7 @@ func (s *session) callAll(ctx context.Context, out io.Writer, nodes *nodes, v *v
 func (s *session) callOne(ctx context.Context, out io.Writer, n *node, v *verb, params []byte) error {
 	ctx, cancel := s.deadline(ctx, 0)
 	defer cancel()
-	a, err := n.client.Call(ctx, v.method, params)
+	a, err := s.callInWords(ctx, n, v, params)
 	if err != nil {
 		return err
 	}
@@ -87,7 +101,7 @@ func (s *session) toolCommands() []*cobra.Command {
 	return []*cobra.Command{
 		s.callCommand(), s.discoverCommand(), s.healthCommand(),
 		s.contextCommand(), s.serverCommand(), s.keyCommand(), s.tokenCommand(), s.aclCommand(),
-		s.completionCommand(), s.manCommand(),
+		s.completionCommand(), s.manCommand(), s.helpCommand(),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -31,7 +32,7 @@ func (s *session) meet(ctx context.Context, c *serverContext) error {
 		return &usageError{Name + " context add", fmt.Sprintf("the server at %s shows the fingerprint %s, and there is no terminal to ask at: add --fingerprint with the right one", c.Address, shown)}
 	}
 	fmt.Fprintf(s.errs, "The server at %s shows the fingerprint\n  %s\nIts log, and `%s server fingerprint` there, say which it should be.\n", c.Address, shown, Name)
-	if err := s.ask("Is it the right one?"); err != nil {
+	if err := s.ask(ctx, "Is it the right one?"); err != nil {
 		return err
 	}
 	c.Fingerprint = shown
@@ -76,6 +77,9 @@ func (s *session) serverCommand() *cobra.Command {
 // fingerprintIn is that of the first certificate in a PEM file.
 func fingerprintIn(path string) (string, error) {
 	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", &localError{fmt.Errorf("%w: a daemon that does not --listen has none, and --certificate names that of another state folder", err)}
+	}
 	if err != nil {
 		return "", &localError{err}
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -22,9 +23,17 @@ func (o *output) table(a *client.Answer) error {
 	err := o.rows(t, a)
 	t.end()
 	if err == nil {
+		o.remark(t)
 		o.warn(a.Rest())
 	}
 	return err
+}
+
+// remark tells people that a list is empty, where nothing at all would leave them in doubt.
+func (o *output) remark(t *table) {
+	if t.columns == nil && isTerminal(o.session.out) {
+		fmt.Fprintln(o.session.errs, o.session.paintErrs.dim("no "+strings.ReplaceAll(o.verb.list, "_", " ")))
+	}
 }
 
 // rows puts the rows of a list into a table.
@@ -155,7 +164,7 @@ func (t *table) found() []column {
 				continue
 			}
 			seen[name] = true
-			columns = append(columns, column{heading(name), []string{name}})
+			columns = append(columns, column{heading(name), []string{name}, narrowest})
 		}
 	}
 	return columns
@@ -179,48 +188,45 @@ func (t *table) measure(c column) (l laidOut, any bool) {
 // gap is what stands between columns.
 const gap = 2
 
-// narrowest is what a column keeps at least of its width before columns are left out.
-const narrowest = 10
+// narrowest is what a column keeps at least of its width before columns are left out, textLeast one that is text.
+const (
+	narrowest = 18 // a MAC address, or 255.255.255.255/32
+	textLeast = 36
+)
 
 // fit makes columns as narrow as they must be for a line of room cells: the widest give first, and where all
-// are as narrow as can be the last ones go. room 0 is no limit.
+// are as narrow as they may be the last ones go. room 0 is no limit.
 func fit(columns []laidOut, room int) []laidOut {
 	if room == 0 {
 		return columns
 	}
-	for len(columns) > 1 && sum(columns, narrowest) > room {
+	for len(columns) > 1 && sum(columns, laidOut.shortest) > room {
 		columns = columns[:len(columns)-1]
 	}
-	for {
-		over := sum(columns, 1<<30) - room
-		if over <= 0 || len(columns) == 0 {
-			return columns
-		}
-		widest, next := 0, 0
-		for i := range columns {
-			switch w := columns[i].width; {
-			case w > columns[widest].width:
-				next, widest = columns[widest].width, i
-			case i != widest && w > next:
-				next = w
+	for over := sum(columns, laidOut.whole) - room; over > 0; over = sum(columns, laidOut.whole) - room {
+		widest, room := -1, 0
+		for i, c := range columns { // the one with the most to give
+			if give := c.width - c.shortest(); give > room {
+				widest, room = i, give
 			}
 		}
-		least := 1
-		if columns[widest].width > narrowest {
-			least = narrowest
-		}
-		if columns[widest].width <= 1 {
+		if widest < 0 { // one is left, and the terminal is narrower than its least
+			columns[0].width = max(columns[0].width-over, 1)
 			return columns
 		}
-		columns[widest].width = max(columns[widest].width-over, min(next, columns[widest].width-1), least)
+		columns[widest].width -= min(over, max(room/2, 1))
 	}
+	return columns
 }
 
-// sum is the length of a line whose columns have at most so many cells.
-func sum(columns []laidOut, most int) int {
+func (c laidOut) whole() int    { return c.width }
+func (c laidOut) shortest() int { return min(c.width, c.least) }
+
+// sum is the length of a line whose columns are as wide as that says.
+func sum(columns []laidOut, width func(laidOut) int) int {
 	n := -gap
 	for _, c := range columns {
-		n += min(c.width, most) + gap
+		n += width(c) + gap
 	}
 	return n
 }

@@ -129,7 +129,7 @@ func (s *session) keyCommand() *cobra.Command {
 
 func (s *session) tokenCommand() *cobra.Command {
 	var file, nodeName, name, expires string
-	var life time.Duration
+	life := time.Hour
 	create := tool{
 		use: "create", short: "Make a bearer token that the own key signs, for a short time.",
 		long:    "A JWT for the node of that name, with what the ACL file gives to the key. It need not be listed anywhere and cannot be taken back: give it a short life, a day at most.",
@@ -156,7 +156,7 @@ func (s *session) tokenCommand() *cobra.Command {
 	}.command()
 	create.Flags().StringVar(&file, "file", "", "the key's file, instead of key in the folder of the configuration")
 	create.Flags().StringVar(&nodeName, "node", "", "the name of the node that the token is for; required")
-	create.Flags().DurationVar(&life, "life", time.Hour, "how long it is good for, at most 24h")
+	create.Flags().Var((*duration)(&life), "life", "how long it is good for, at most 24h (default: 1h)")
 	hash := tool{
 		use: "hash", short: "Print what an ACL file holds of a token that is read from standard input.",
 		long:    "A server keeps the SHA-256 of a token, never the token. White space around the token does not count.",
