@@ -2,9 +2,10 @@
 // links and records that udev keeps, and swaps; and it opens devices for others to read what stands on
 // them.
 //
-// Everything comes from the kernel's own files, which never wait for a device. A Device does: callers
-// bound how long they wait for it. The package starts no program, writes to no
-// device and never opens one exclusively, which would make somebody else's mount or mkfs fail.
+// What it reads comes from the kernel's own files, which never wait for a device. A Device does: callers
+// bound how long they wait for it. The package starts no program and opens no device exclusively by itself, which
+// would make somebody else's mount or mkfs fail. It writes no data; of a device that its caller has opened for
+// that it changes the partitions that the kernel knows, discards a part, and takes the lock.
 package blk
 
 import "slices"

@@ -2,8 +2,8 @@
 // which mount a path lies on, which mounts no path leads to any more, and the mount ids that are
 // never used again (listmount(2), statmount(2)).
 //
-// It touches no mounted filesystem: nothing here waits for a server or a device that does not answer.
-// It mounts and unmounts nothing.
+// Reading touches no mounted filesystem: it never waits for a server or a device that does not answer. [New] and
+// [Attach] make a mount, by the interface of fsopen(2), and may. Nothing is unmounted here.
 package mount
 
 import (

@@ -1,5 +1,6 @@
 // Package rtnl reads network interfaces, addresses, routes, neighbours and the VLANs of bridges from the
-// kernel over rtnetlink(7), and makes, changes and removes the first three of them.
+// kernel over rtnetlink(7), makes, changes and removes all of them but neighbours, and hears of their changes and of
+// what routers advertise.
 //
 // A dump is an iterator that decodes each message in place into one row, which is used again for the
 // next: a million routes cost the memory of one. What a row holds as a slice lies in the receive
