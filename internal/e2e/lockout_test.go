@@ -75,27 +75,52 @@ func advertise(t *testing.T, ns *testhost.NetNS, link string) {
 	})
 }
 
+// TestForwardingAloneLocksOut is what the test below would see if the daemon did nothing: with accept_ra at 1, as a kernel
+// starts, a router's advertisements are passed over once the node forwards, and its default route goes.
+func TestForwardingAloneLocksOut(t *testing.T) {
+	testhost.Root(t)
+	t.Parallel()
+	router, n := testhost.NewNetNS(t), newNode(t)
+	getsRoute := advertisedRoute(t, router, n)
+	testhost.Eventually(t, "the advertised route", getsRoute)
+	if got := strings.TrimSpace(n.Run("sysctl", "-n", "net.ipv6.conf.up0.accept_ra")); got != "1" {
+		t.Fatalf("accept_ra is %s", got)
+	}
+	n.Run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+	testhost.Eventually(t, "no route any more", func() bool { return !getsRoute() })
+	for range 5 { // it is asked for, and does not come again
+		if getsRoute() {
+			t.Fatal("the advertised route is taken all the same")
+		}
+	}
+	n.Run("sysctl", "-qw", "net.ipv6.conf.up0.accept_ra=2")
+	testhost.Eventually(t, "the route with accept_ra at 2", getsRoute)
+}
+
+// advertisedRoute has a router advertise itself on the interface up0 of a node, and returns what asks it to, and tells
+// whether the node has its default route from that.
+func advertisedRoute(t *testing.T, router *testhost.NetNS, n *node) func() bool {
+	t.Helper()
+	router.IP(fmt.Sprintf("link add s0 type veth peer name up0 netns /proc/%d/fd/%d", os.Getpid(), n.FD()), "addr add 2001:db8:7::1/64 dev s0 nodad", "link set s0 up", "link set lo up")
+	n.IP("link set lo up", "link set up0 up")
+	advertise(t, router, "s0")
+	testhost.Eventually(t, "addresses of its own", func() bool { return n.Run("ip", "-6", "addr", "show", "dev", "up0", "tentative") == "" })
+	return func() bool {
+		solicit(t, n.NetNS, "up0")
+		time.Sleep(300 * time.Millisecond)
+		route := n.Run("ip", "-6", "route", "show", "default") // one that has ended is still shown for a while
+		return strings.Contains(route, "proto ra") && !strings.Contains(route, "expires -")
+	}
+}
+
 // TestForwardingDoesNotLockOut switches forwarding of IPv6 on, by a port forward, on a node that has its default route from a
 // router's advertisements alone: the route is still taken from them after several of its lifetimes. The uplink becomes no
 // port of a bridge.
 func TestForwardingDoesNotLockOut(t *testing.T) {
 	testhost.Root(t)
 	t.Parallel()
-	router := testhost.NewNetNS(t)
-	n := newNode(t)
-	router.IP(fmt.Sprintf("link add s0 type veth peer name up0 netns /proc/%d/fd/%d", os.Getpid(), n.FD()), "addr add 2001:db8:7::1/64 dev s0 nodad", "link set s0 up", "link set lo up")
-	n.IP("link set lo up", "link set up0 up")
-	advertise(t, router, "s0")
-	hasRoute := func() bool { // one that has ended is still shown for a while
-		route := n.Run("ip", "-6", "route", "show", "default")
-		return strings.Contains(route, "proto ra") && !strings.Contains(route, "expires -")
-	}
-	getsRoute := func() bool {
-		solicit(t, n.NetNS, "up0")
-		time.Sleep(300 * time.Millisecond)
-		return hasRoute()
-	}
-	testhost.Eventually(t, "addresses of its own", func() bool { return n.Run("ip", "-6", "addr", "show", "dev", "up0", "tentative") == "" })
+	router, n := testhost.NewNetNS(t), newNode(t)
+	getsRoute := advertisedRoute(t, router, n)
 	testhost.Eventually(t, "the advertised route", getsRoute)
 	l := n.start(0)
 	l.must(step{"net.bridge.add", `{"name":"br0","addresses":["2001:db8:8::1/64"]}`})
