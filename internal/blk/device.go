@@ -59,6 +59,12 @@ func OpenNode(path string, n Number, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
+// Fetch has the kernel begin to read a stretch of an open device, and does not wait for it: a read will find it, or
+// wait for the rest of the time alone. It may hang as a read may.
+func Fetch(f *os.File, offset, length int64) {
+	_ = unix.Fadvise(int(f.Fd()), offset, length, unix.FADV_WILLNEED) // a read that comes later says what is wrong
+}
+
 func rdev(st *unix.Stat_t) Number {
 	return Number{unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))}
 }

@@ -15,6 +15,36 @@ const sector = 512
 // Disk reads one disk by its kernel name. The error is fs.ErrNotExist where there is none, or none
 // any more.
 func (s *Sysfs) Disk(name string) (*Disk, error) {
+	return s.readDisk(name, func(d dir, k *Disk, files []string) {
+		s.top(d, k, files)
+		k.Queue = readQueue(d)
+		switch k.Kind {
+		case "loop":
+			k.Type = k.Kind
+			k.Loop = s.readLoop(d, name)
+		case "dm":
+			readMapper(d, k)
+		case "md":
+			k.Type = orElse(d.text("md/level"), "md")
+		default:
+			k.Type = orElse(scsiType(d.number("device/type")), "disk")
+			k.State = d.text("device/state")
+		}
+	})
+}
+
+// Identity is Disk without what costs most: it has only what tells one disk from another, its size, its kind and
+// its partitions.
+func (s *Sysfs) Identity(name string) (*Disk, error) {
+	return s.readDisk(name, func(d dir, k *Disk, files []string) {
+		if stacked(k.Kind) && slices.Contains(files, "slaves") { // udev's record is not believed of such disks
+			k.Slaves = sortedNames(d.list("slaves"))
+		}
+	})
+}
+
+// readDisk reads what every use of a disk takes, and what further reads from its folder, which has these files.
+func (s *Sysfs) readDisk(name string, further func(d dir, k *Disk, files []string)) (*Disk, error) {
 	buf := s.buffers.Get().(*[attrSize]byte)
 	defer s.buffers.Put(buf)
 	d, err := openDir(s.block, fileName(name), buf)
@@ -33,27 +63,20 @@ func (s *Sysfs) Disk(name string) (*Disk, error) {
 		return nil, err
 	}
 	k.Kind = kind(d, name)
-	s.top(d, k, files)
-	k.Queue = readQueue(d)
-	switch k.Kind {
-	case "loop":
-		k.Type = k.Kind
-		k.Loop = s.readLoop(d, name)
-	case "dm":
-		readMapper(d, k)
-	case "md":
-		k.Type = orElse(d.text("md/level"), "md")
-	default:
-		k.Type = orElse(scsiType(d.number("device/type")), "disk")
-		k.State = d.text("device/state")
+	k.readEvent(d)
+	for _, file := range files {
+		if isPartition(fileName(name), file) {
+			k.Partitions = append(k.Partitions, readPartition(d, file))
+		}
 	}
+	slices.SortFunc(k.Partitions, func(a, b Partition) int { return a.Index - b.Index })
+	further(d, k, files)
 	s.identify(d, k, slices.Contains(files, "device"))
 	return k, nil
 }
 
 // top reads what stands in the disk's own folder, which has these files.
 func (s *Sysfs) top(d dir, k *Disk, files []string) {
-	k.readEvent(d)
 	k.ReadOnly = d.flag("ro").Value
 	k.Removable = d.flag("removable").Value
 	k.AlignmentOffset = d.number("alignment_offset")
@@ -66,11 +89,8 @@ func (s *Sysfs) top(d dir, k *Disk, files []string) {
 			k.Slaves = sortedNames(d.list(name))
 		case name == "mq":
 			k.HardwareQueues = known(d.folders(name))
-		case isPartition(fileName(k.Name), name):
-			k.Partitions = append(k.Partitions, readPartition(d, name))
 		}
 	}
-	slices.SortFunc(k.Partitions, func(a, b Partition) int { return a.Index - b.Index })
 }
 
 // stacked tells whether a disk of this kind may stand on others. For those that never do the kernel

@@ -59,6 +59,12 @@ func Wait(ctx context.Context, call func() error) error {
 	return call()
 }
 
+// together makes several calls in one wait: to wait costs more than most of them. do gets the filesystem to ask
+// without waiting for each; what it writes to is not looked at again where an error comes back that is not do's.
+func (f *Filesystem) together(ctx context.Context, do func(*Filesystem) error) error {
+	return f.wait(ctx, func() error { return do(&Filesystem{fd: f.fd, path: f.path, wait: Wait}) })
+}
+
 // Filesystem is a mounted btrfs, held by a descriptor: it cannot be unmounted before Close. Its
 // methods may be called from several goroutines at once.
 type Filesystem struct {
@@ -93,6 +99,13 @@ func OpenFolder(ctx context.Context, folder *os.File, wait Waiter) (*Filesystem,
 	if err := wait(ctx, func() error { return checkMagic(int(folder.Fd()), path) }); err != nil {
 		return nil, err
 	}
+	return HoldFolder(folder, wait)
+}
+
+// HoldFolder is OpenFolder for a folder of which it is known that it lies on a btrfs: nothing is asked, and nothing
+// waited for.
+func HoldFolder(folder *os.File, wait Waiter) (*Filesystem, error) {
+	path := folder.Name()
 	fd, err := unix.FcntlInt(folder.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, openError(path, err)

@@ -126,10 +126,12 @@ func putName(to []byte, name string) error {
 // for. Calls at the same time share one commit.
 func (f *Filesystem) Commit(ctx context.Context) error {
 	transaction := new(uint64)
-	if err := ioctl(ctx, f, "commit", "", iocSyncStart, transaction); err != nil {
-		return err
-	}
-	return ioctl(ctx, f, "commit", "", iocSyncWait, transaction)
+	return f.together(ctx, func(f *Filesystem) error {
+		if err := ioctl(ctx, f, "commit", "", iocSyncStart, transaction); err != nil {
+			return err
+		}
+		return ioctl(ctx, f, "commit", "", iocSyncWait, transaction)
+	})
 }
 
 // EnableQuotas turns quotas on, with full accounting, and has what is there counted.
@@ -167,6 +169,18 @@ func (f *Filesystem) Qgroup(ctx context.Context, subvolume uint64) (Qgroup, bool
 // SubvolumeOf reads the subvolume that an open file or folder lies in (BTRFS_IOC_GET_SUBVOL_INFO, Linux 4.18),
 // and finds its path.
 func (f *Filesystem) SubvolumeOf(ctx context.Context, folder *os.File) (*Subvolume, error) {
+	found := new(*Subvolume)
+	err := f.together(ctx, func(f *Filesystem) (err error) {
+		*found, err = f.subvolumeOf(ctx, folder)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return *found, nil
+}
+
+func (f *Filesystem) subvolumeOf(ctx context.Context, folder *os.File) (*Subvolume, error) {
 	b := new([504]byte)
 	if err := folderIoctl(ctx, f, folder, "read subvolume of", "", iocSubvolInfo, b); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package mount
 import (
 	"encoding/binary"
 	"errors"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -87,4 +88,27 @@ func oldIDs(unique uint64, buf []byte) (Key, bool) {
 		ID:     binary.NativeEndian.Uint32(buf[56:]),
 		Parent: binary.NativeEndian.Uint32(buf[60:]),
 	}, true
+}
+
+// UniqueIDOf is UniqueID of the mount that is open as f. The filesystem is not asked.
+func UniqueIDOf(f *os.File) (uint64, error) {
+	var st unix.Statx_t
+	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID_UNIQUE, &st)
+	if err == nil && st.Mask&unix.STATX_MNT_ID_UNIQUE == 0 {
+		err = ErrNoUniqueIDs
+	}
+	return st.Mnt_id, err
+}
+
+// KeyOf is what mountinfo shows for the mount with a unique id, in the caller's own mount namespace; false where
+// there is none, or none any more.
+func KeyOf(unique uint64) (Key, bool) { return oldIDs(unique, make([]byte, 512)) }
+
+// IsRoot tells whether an open folder is the root of a mount: something is mounted there. known is false where the
+// kernel does not say (before Linux 5.8). The filesystem is not asked.
+func IsRoot(folder *os.File) (is, known bool) {
+	var st unix.Statx_t
+	err := unix.Statx(int(folder.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, 0, &st)
+	known = err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0
+	return known && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, known
 }

@@ -87,6 +87,26 @@ func Read(r io.ReaderAt, size, sectorSize int64) (*Contents, error) {
 	return c, nil
 }
 
+// Place is a stretch of a device, in bytes.
+type Place struct{ Offset, Length int64 }
+
+// Places are where Read looks at first on a device of a size, so that a caller may have them fetched at the same
+// time: one after the other each is waited for.
+func Places(size, sectorSize int64) []Place {
+	b := new(blank)
+	_, _ = Read(b, size, sectorSize) // blank gives no errors
+	return b.asked
+}
+
+// blank is a device on which nothing stands, and which remembers what was read of it.
+type blank struct{ asked []Place }
+
+func (b *blank) ReadAt(p []byte, at int64) (int, error) {
+	b.asked = append(b.asked, Place{at, int64(len(p))})
+	clear(p)
+	return len(p), nil
+}
+
 // hidesTable tells whether what looks like a partition table belongs to the format: of a member of an
 // array it is the array's own, seen through the mirror, and the first sector of FAT and its like ends
 // as a dos table does.

@@ -59,7 +59,7 @@ func (v *Vol) CreateMDArray(ctx context.Context, p *registry.VolCreateMDArrayPar
 func (c *arrayCreation) adopt(a *registry.MdArray) error {
 	for _, u := range c.v.state.Interrupted() {
 		var detail deviceDetail
-		if u.Method != "vol.create_md_array" || u.Subject != arrayFolder+c.want.name || json.Unmarshal(u.Detail, &detail) != nil || detail.UUID == "" || detail.UUID != a.UUID.Or("") {
+		if u.Method != "vol.create_md_array" || json.Unmarshal(u.Detail, &detail) != nil || detail.Name != arrayFolder+c.want.name || detail.UUID == "" || detail.UUID != a.UUID.Or("") {
 			continue
 		}
 		if err := c.v.state.Set(c.v.arraySpecs.Put(c.want.name, c.spec(detail.UUID))); err != nil {
@@ -161,7 +161,7 @@ func (c *arrayCreation) run(ctx context.Context) (*registry.MdArray, error) {
 		return nil, notApplied(err)
 	}
 	c.want.uuid = gpt.RandomGUID().String()
-	record, err := c.v.beginOn(ctx, "vol.create_md_array", arrayFolder+c.want.name, c.targets, c.want.uuid)
+	record, err := c.v.beginAs(ctx, "vol.create_md_array", c.targets, deviceDetail{Name: arrayFolder + c.want.name, UUID: c.want.uuid})
 	if err != nil {
 		return nil, notApplied(err)
 	}

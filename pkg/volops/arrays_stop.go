@@ -223,7 +223,7 @@ func (s *arrayStop) run(ctx context.Context) error {
 	if s.name != "" {
 		subject = arrayFolder + s.name
 	}
-	record, err := s.v.beginOn(ctx, "vol.stop_md_array", subject, append([]*target{s.array}, s.wiping...), s.uuid)
+	record, err := s.v.beginAs(ctx, "vol.stop_md_array", append([]*target{s.array}, s.wiping...), deviceDetail{Name: subject, UUID: s.uuid})
 	if err != nil {
 		return notApplied(err)
 	}

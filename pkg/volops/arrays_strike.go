@@ -28,7 +28,7 @@ func (s *arrayStop) strike(ctx context.Context) (*registry.VolStopMDArrayResult,
 		}
 		r.Unregistered, r.Zeroed = registry.Some(true), s.zeroed
 	}
-	v.settleSubject("vol.stop_md_array", arrayFolder+name)
+	v.settleStops(arrayFolder+name, s.uuid)
 	r.LinkRemoved = v.removeDangling(arrayFolder + name)
 	return r, nil
 }
@@ -73,7 +73,7 @@ func (s *arrayStop) giveUp(ctx context.Context) error {
 	if len(s.members) == 0 {
 		return notApplied(s.v.state.Set(off))
 	}
-	record, err := s.v.beginOn(ctx, "vol.stop_md_array", arrayFolder+s.name, s.members, s.uuid)
+	record, err := s.v.beginAs(ctx, "vol.stop_md_array", s.members, deviceDetail{Name: arrayFolder + s.name, UUID: s.uuid})
 	if err != nil {
 		return notApplied(err)
 	}

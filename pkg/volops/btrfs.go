@@ -58,16 +58,16 @@ func (v *Vol) openBtrfs(ctx context.Context, path string, m *mount.Mount) (*open
 	if err != nil {
 		return nil, err
 	}
-	return v.openedBtrfs(ctx, f, m)
-}
-
-func (v *Vol) openedBtrfs(ctx context.Context, f *btrfs.Filesystem, m *mount.Mount) (*openBtrfs, error) {
 	info, err := f.Info(ctx)
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return &openBtrfs{f, info, number(m), v.btrfsSysfs(), v.root + "/sys"}, nil
+	return v.openedBtrfs(f, info, m), nil
+}
+
+func (v *Vol) openedBtrfs(f *btrfs.Filesystem, info *btrfs.Info, m *mount.Mount) *openBtrfs {
+	return &openBtrfs{f, info, number(m), v.btrfsSysfs(), v.root + "/sys"}
 }
 
 func (v *Vol) btrfsSysfs() btrfs.Sysfs { return btrfs.NewSysfs(v.root + "/sys") }

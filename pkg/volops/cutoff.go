@@ -3,27 +3,90 @@ package volops
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync/atomic"
 
+	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/hang"
 )
 
 // Writes of which nobody knows how they ended: a crash cut them off, or the device failed under them. The state
 // folder lists them until a later write to the same device has succeeded.
 
-// is tells whether a device that the journal has is the target. A disk is known by its serial number and
-// world-wide name, and one without by its number in this boot.
+// is tells whether a device that the journal has is the target.
 func (j *journalledDevice) is(t *target) bool {
-	return j.SizeBytes == t.size && j.onDiskOf(t) && strings.TrimPrefix(j.Path, j.Disk) == strings.TrimPrefix(t.path(), nodePath(t.whole))
-}
-
-// onDiskOf tells whether the device is the disk that the target is or lies on, or a partition of it.
-func (j *journalledDevice) onDiskOf(t *target) bool {
-	if j.Serial != t.disk.Serial || j.WWN != t.disk.WWN {
+	if j.SizeBytes != t.size {
 		return false
 	}
-	return j.Serial != "" || j.WWN != "" || j.Disk == nodePath(t.whole) && j.Sequence == t.disk.Sequence.Value
+	if j.onDiskOf(t) {
+		return j.suffix() == strings.TrimPrefix(t.path(), nodePath(t.whole))
+	}
+	if j.hasName() || j.Boot == t.v.state.Boot().Mark() {
+		return false
+	}
+	// In another boot a disk without a name of its own is known by the GUIDs on it.
+	if t.partition != nil {
+		return j.PartUUID != "" && t.entry != nil && j.PartUUID == t.entry.UUID
+	}
+	return j.TableUUID != "" && t.contents.Table != nil && j.TableUUID == t.contents.Table.UUID
+}
+
+// onDiskOf tells whether the device is the disk that the target is or lies on, or a partition of it. A disk is known
+// by its serial number and world-wide name, and one without by its number in its boot; never by its path, which the
+// next disk gets.
+func (j *journalledDevice) onDiskOf(t *target) bool { return j.onDisk(t.disk, t.v.state.Boot().Mark()) }
+
+func (j *journalledDevice) onDisk(k *blk.Disk, boot string) bool {
+	switch {
+	case j.Serial != k.Serial || j.WWN != k.WWN:
+		return false
+	case j.hasName():
+		return true
+	case j.Boot != boot || j.Sequence != k.Sequence.Value:
+		return false
+	}
+	return k.Sequence.Known || j.Disk == nodePath(k.Name) // before Linux 5.15 there is nothing better
+}
+
+// hasName tells whether the disk has a name of its own, which lasts beyond a boot.
+func (j *journalledDevice) hasName() bool { return j.Serial != "" || j.WWN != "" }
+
+// suffix is what the name of a partition has behind that of its disk; empty for a whole disk.
+func (j *journalledDevice) suffix() string { return strings.TrimPrefix(j.Path, j.Disk) }
+
+// identity is the device in a word that no other device has.
+func (j *journalledDevice) identity() string {
+	disk := fmt.Sprintf("diskseq %d of boot %s", j.Sequence, j.Boot)
+	switch {
+	case j.hasName():
+		disk = fmt.Sprintf("serial %q wwn %q", j.Serial, j.WWN)
+	case j.Sequence == 0:
+		disk = j.Disk + " of boot " + j.Boot
+	}
+	return fmt.Sprintf("%s %s %d", disk, j.suffix(), j.SizeBytes)
+}
+
+// nowCalled finds what a device is called now; false where none is it for sure.
+func (v *Vol) nowCalled(j *journalledDevice) (string, bool) {
+	s, err := blk.Open(v.root)
+	if err != nil {
+		return "", false
+	}
+	defer s.Close()
+	names, err := s.Names()
+	if err != nil {
+		return "", false
+	}
+	for _, name := range names {
+		if k, err := s.Identity(name); err == nil && j.onDisk(k, v.state.Boot().Mark()) {
+			if index := blk.PartitionIndex(j.suffix()); index > 0 {
+				name = partitionName(name, index)
+			}
+			return nodePath(name), true
+		}
+	}
+	return "", false
 }
 
 // cutOff are those of the writes to the target; with methods, those by them alone.
@@ -79,6 +142,15 @@ func (v *Vol) settleSubject(method, subject string) {
 			_ = v.state.Forget(u.ID) // as above
 		}
 	}
+}
+
+// settleStops takes off the list the stops of an array of which nothing is left. uuid may be empty.
+func (v *Vol) settleStops(path, uuid string) {
+	v.eachCutOff([]string{"vol.stop_md_array"}, func(id uint64, detail deviceDetail) {
+		if detail.Name == path && (uuid == "" || detail.UUID == uuid) {
+			_ = v.state.Forget(id) // as above
+		}
+	})
 }
 
 // do runs a step that touches the device, and waits for it no longer than the call may. One that hangs goes on;

@@ -29,6 +29,18 @@ type devices struct {
 	seen        map[blk.Number]*ondisk.Contents // of devices that were read already
 }
 
+// knows has a device that was read already not read again, and has only its own links looked at.
+func (d *devices) knows(t *target) {
+	d.links = sync.OnceValue(func() blk.Links { return d.v.links.Of(t.number) })
+	d.seen = map[blk.Number]*ondisk.Contents{t.number: t.contents}
+	if t.around != nil {
+		d.seen[t.disk.Number] = t.around
+	}
+	if s := t.contents.Signature; s != nil && s.Type != "btrfs" && s.Type != "bcachefs" { // on one device, which tells all of it
+		d.filesystems = func() []blk.Filesystem { return nil }
+	}
+}
+
 // device is a block device as other objects name it.
 type device struct {
 	name  string   // kernel name

@@ -213,7 +213,7 @@ func (w *formatting) makeDirectly(ctx context.Context) error {
 	if w.mkfs.typ == "vfat" {
 		detail.Provisional = w.randomUUID()
 	}
-	record, err := w.v.beginAs(ctx, w.method, t.path(), w.targets, detail)
+	record, err := w.v.beginAs(ctx, w.method, w.targets, detail)
 	if err != nil {
 		return notApplied(err)
 	}

@@ -65,7 +65,7 @@ func (v *Vol) Mount(ctx context.Context, p *registry.VolMountParams) (*registry.
 	if err != nil {
 		return nil, err
 	}
-	row, err := v.mountRow(ctx, m.id)
+	row, err := m.row(ctx, created)
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +106,16 @@ func (v *Vol) mountSource(ctx context.Context, p *registry.VolMountParams) (*hel
 		return nil, err
 	}
 	h := &held{targets: []*target{t}}
-	if err := errors.Join(t.look(ctx), t.expected(p.Expect)); err != nil {
+	s, err := d.sysfs()
+	if err == nil {
+		err = t.lookBy(ctx, s.Identity)
+	}
+	if err == nil {
+		err = t.expected(p.Expect)
+	}
+	if err != nil {
 		h.close()
-		return nil, errors.Join(err)
+		return nil, err
 	}
 	return h, nil
 }
@@ -122,6 +129,7 @@ type mounting struct {
 	options *mountOptions
 	point   *mountPoint
 	id      uint32 // of the mount, once it is there
+	unique  uint64 // of one that was made: the id that is never used again; 0 where the kernel has none
 }
 
 // prepare checks what is asked for against what stands on the device, and opens the mount point.
@@ -131,6 +139,11 @@ func (m *mounting) prepare(ctx context.Context) (err error) {
 	}
 	if m.options, err = parseMountOptions(ctx, m.fstype, m.params.Options); err != nil {
 		return err
+	}
+	if m.options.namesOwners() && registry.CallerFrom(ctx).Right < registry.RightAdmin { // the system's files are root's
+		if err := m.source.systemDisk(ctx); err != nil {
+			return err
+		}
 	}
 	if subvolume, given := m.params.Subvolume.Get(); given {
 		option, err := parseSubvolume(m.fstype, subvolume)
@@ -143,7 +156,8 @@ func (m *mounting) prepare(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	m.point, err = hang.Do(ctx, m.v.calls, number(on), func() (*mountPoint, error) { return m.v.openMountPoint(m.params.Target) })
+	right := registry.CallerFrom(ctx).Right
+	m.point, err = hang.Do(ctx, m.v.calls, number(on), func() (*mountPoint, error) { return m.v.openMountPoint(m.params.Target, right) })
 	return waiting(err, "the filesystem at "+on.Target)
 }
 
@@ -197,6 +211,7 @@ func (m *mounting) run(ctx context.Context) (bool, error) {
 		return false, errors.Join(mountError(err, m.fstype), w.Undone(err))
 	}
 	fault.Point("mounted")
+	m.v.made.Store(m.point.path, m.unique)
 	return true, w.Done()
 }
 
@@ -242,6 +257,7 @@ func (m *mounting) attached(made *os.File) error {
 		return fmt.Errorf("ask for the mount at %s: %w", m.point.path, err)
 	}
 	m.id = uint32(st.Mnt_id)
+	m.unique, _ = mount.UniqueIDOf(made) // none before Linux 6.8
 	link := fmt.Sprintf("/proc/self/fd/%d", made.Fd())
 	if path, err := os.Readlink(link); err != nil || path == m.point.path {
 		return err
@@ -255,8 +271,19 @@ func (m *mounting) attached(made *os.File) error {
 	}
 }
 
+// bare tells whether surely nothing is mounted on the mount point: neither by the folder that is held nor by what
+// the kernel counts of mounts since.
+func (m *mounting) bare() bool {
+	is, known := mount.IsRoot(m.point.folder)
+	table, err := m.v.table()
+	return known && !is && err == nil && topmost(table, m.point.path) == nil
+}
+
 // standing tells whether the same is mounted there already. Anything else there is a conflict.
 func (m *mounting) standing(ctx context.Context) (bool, error) {
+	if m.bare() {
+		return false, nil
+	}
 	table, err := m.v.freshTable()
 	if err != nil {
 		return false, err
@@ -371,22 +398,26 @@ func mountError(err error, fstype string) error {
 	}
 }
 
-// mountRow is the row of a mount, by its id.
-func (v *Vol) mountRow(ctx context.Context, id uint32) (*registry.Mount, error) {
-	table, err := v.freshTable()
+// row is the row of the mount. What the device bears was read before.
+func (m *mounting) row(ctx context.Context, created bool) (*registry.Mount, error) {
+	read := m.v.freshTable
+	if created {
+		read = m.v.table // which is read again because of the mount
+	}
+	table, err := read()
 	if err != nil {
 		return nil, appliedAs(err, registry.AppliedYes)
 	}
+	there := table.ByID(m.id)
+	if there == nil {
+		return nil, appliedAs(fmt.Errorf("read back the mount: %w", unix.ENOENT), registry.AppliedYes)
+	}
 	allowed, cancel := newAllowance(ctx)
 	defer cancel()
-	for i := range table.Mounts {
-		if m := &table.Mounts[i]; m.ID == id {
-			l := v.mountOnly(ctx, table, allowed, m)
-			defer l.devices.close()
-			l.fill(i)
-			row := l.row
-			return &row, nil
-		}
-	}
-	return nil, appliedAs(fmt.Errorf("read back the mount: %w", unix.ENOENT), registry.AppliedYes)
+	l := m.v.mountOnly(ctx, table, allowed, there, m.unique)
+	defer l.devices.close()
+	l.devices.knows(m.source)
+	l.fill(slices.IndexFunc(table.Mounts, func(o mount.Mount) bool { return o.ID == m.id }))
+	row := l.row
+	return &row, nil
 }

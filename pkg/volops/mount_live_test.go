@@ -232,6 +232,34 @@ func TestUnmountRefusals(t *testing.T) {
 	}
 }
 
+// TestAnotherMountInItsPlace has somebody unmount what we mounted and mount something else there, which gets the
+// same id of the kernel's: it is not ours to unmount, nor to be taken for what we mounted.
+func TestAnotherMountInItsPlace(t *testing.T) {
+	needMkfs(t)
+	if !testhost.MountNS(t) {
+		return
+	}
+	v := mountingVol(t)
+	disk, other := loop(t, 64<<20), loop(t, 64<<20)
+	tool(t, "", "mkfs.ext4", "-q", disk.Path)
+	tool(t, "", "mkfs.ext4", "-q", other.Path)
+	dir := t.TempDir()
+	for _, source := range []string{other.Path, "none"} {
+		first := obtain(t, v, "vol.mount", "source", disk.Path, "target", dir)
+		must(t, unix.Unmount(dir, 0))
+		fstype := map[string]string{other.Path: "ext4", "none": "tmpfs"}[source]
+		must(t, unix.Mount(source, dir, fstype, 0, ""))
+		t.Logf("mount %v, then %s", first["mount"].(map[string]any)["mount_id"], findmntColumn(t, dir, "ID"))
+		wantKind(t, failure(t, v, "vol.unmount", "target", dir), "refused", "foreign_mount")
+		wantKind(t, failure(t, v, "vol.mount", "source", disk.Path, "target", dir), "conflict", "source")
+		must(t, unix.Unmount(dir, 0))
+		if again := obtain(t, v, "vol.mount", "source", disk.Path, "target", dir); again["created"] != true {
+			t.Errorf("again: %v", again)
+		}
+		obtain(t, v, "vol.unmount", "target", dir)
+	}
+}
+
 // TestTargetSwapped has a folder on the way to the target replaced by a link to /etc at any moment: nothing is
 // ever mounted or made there.
 func TestTargetSwapped(t *testing.T) {

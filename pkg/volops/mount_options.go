@@ -64,7 +64,7 @@ func parseMountOptions(ctx context.Context, fstype string, list []string) (*moun
 			faults = append(faults, registry.Fault{Path: fmt.Sprintf("options[%d]", i), Message: fmt.Sprintf("must be an option that %s may be mounted with, not %q", fstype, text)})
 			continue
 		}
-		if (key == "suid" || key == "dev") && registry.CallerFrom(ctx).Right < registry.RightAdmin {
+		if registry.CallerFrom(ctx).Right < registry.RightAdmin && (key == "suid" || key == "dev" || stopsTheHost(key, value)) {
 			return nil, adminOnly(ctx, text)
 		}
 		if isAttribute {
@@ -78,6 +78,19 @@ func parseMountOptions(ctx context.Context, fstype string, list []string) (*moun
 		return nil, &registry.ParamsError{Faults: faults}
 	}
 	return o, nil
+}
+
+// stopsTheHost tells whether an option has the kernel panic where the filesystem is damaged, as whoever wrote to its
+// device can have made it.
+func stopsTheHost(key, value string) bool {
+	return (key == "errors" || key == "fatal_errors") && strings.Contains(value, "panic")
+}
+
+// namesOwners tells whether options say whose the files are on a filesystem that does not know.
+func (o *mountOptions) namesOwners() bool {
+	return slices.ContainsFunc(o.super, func(s mount.Option) bool {
+		return slices.Contains([]string{"uid", "gid", "umask", "dmask", "fmask"}, s.Key)
+	})
 }
 
 func adminOnly(ctx context.Context, option string) error {

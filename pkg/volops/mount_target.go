@@ -52,7 +52,7 @@ func removeFolders(path string, n int) (removed int) {
 // openMountPoint opens the folder for a mount, made where it is missing. Symbolic links are followed up to
 // what exists and never through /proc; where they lead decides, not the text. It may hang where the path
 // crosses a hung file server.
-func (v *Vol) openMountPoint(target string) (*mountPoint, error) {
+func (v *Vol) openMountPoint(target string, right registry.Right) (*mountPoint, error) {
 	if slices.Contains(strings.Split(target, "/"), "..") {
 		return nil, invalid("target", `must not have ".." in it`)
 	}
@@ -65,7 +65,7 @@ func (v *Vol) openMountPoint(target string) (*mountPoint, error) {
 	for {
 		fd, err := unix.Openat2(unix.AT_FDCWD, exists, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_DIRECTORY, Resolve: unix.RESOLVE_NO_MAGICLINKS})
 		if err == nil {
-			return v.makeFolders(os.NewFile(uintptr(fd), exists), missing, guarded)
+			return v.makeFolders(os.NewFile(uintptr(fd), exists), missing, guarded, right)
 		}
 		if !errors.Is(err, unix.ENOENT) || exists == "/" {
 			return nil, notFolder(target, err)
@@ -83,7 +83,7 @@ func notFolder(target string, err error) error {
 }
 
 // makeFolders makes the folders below an open one that are missing.
-func (v *Vol) makeFolders(at *os.File, missing []string, guarded *protectedFolders) (_ *mountPoint, err error) {
+func (v *Vol) makeFolders(at *os.File, missing []string, guarded *protectedFolders, right registry.Right) (_ *mountPoint, err error) {
 	p := &mountPoint{folder: at}
 	defer func() {
 		if err != nil {
@@ -96,6 +96,11 @@ func (v *Vol) makeFolders(at *os.File, missing []string, guarded *protectedFolde
 	}
 	if err := guarded.check(at, p.path, missing); err != nil {
 		return nil, err
+	}
+	if right < registry.RightAdmin {
+		if err := checkVar(p.path, missing); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range missing {
 		if err := unix.Mkdirat(int(p.folder.Fd()), name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
@@ -189,12 +194,32 @@ func (p *protectedFolders) check(at *os.File, path string, missing []string) err
 	}
 }
 
+// checkVar refuses what nobody below admin may cover: of /var the folders from which the system runs what it finds
+// there, and others that hold something.
+func checkVar(path string, missing []string) error {
+	target := filepath.Join(append([]string{path}, missing...)...)
+	if target == "/var" || target == "/var/spool" || strings.HasPrefix(target, "/var/spool/") {
+		return protectedTarget(target, "/var/spool")
+	}
+	if len(missing) > 0 || !strings.HasPrefix(target, "/var/") {
+		return nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return refused("protected_target", "", target+" holds files of the system: only a caller with admin mounts there")
+	}
+	return nil
+}
+
 func protectedTarget(target, folder string) error {
 	if target == folder {
-		return refused("protected_target", "", target+" belongs to the system: nothing is mounted there")
+		return refused("protected_target", "", target+" belongs to the system and is left as it is")
 	}
 	return &registry.RefusedError{
 		RefusedData: registry.RefusedData{Rule: "protected_target"},
-		Message:     fmt.Sprintf("%s leads to %s, which belongs to the system: nothing is mounted there", target, folder),
+		Message:     fmt.Sprintf("%s leads to %s, which belongs to the system and is left as it is", target, folder),
 	}
 }

@@ -63,10 +63,13 @@ func (v *Vol) mountList(table *mount.Table, allowed allowance) *mountList {
 	return l
 }
 
-// mountOnly is mountList for the row of one mount.
-func (v *Vol) mountOnly(ctx context.Context, table *mount.Table, allowed allowance, m *mount.Mount) *mountList {
+// mountOnly is mountList for the row of one mount, whose unique id may be known.
+func (v *Vol) mountOnly(ctx context.Context, table *mount.Table, allowed allowance, m *mount.Mount, unique uint64) *mountList {
 	l := &mountList{v: v, table: table, hidden: table.Hidden(), devices: v.devices(allowed), allowed: allowed}
-	if v.root == "" {
+	switch {
+	case unique != 0:
+		l.unique = map[mount.Key]uint64{{ID: m.ID, Parent: m.Parent}: unique}
+	case v.root == "":
 		id, err := hang.Do(ctx, v.calls, number(m), func() (uint64, error) { return mount.UniqueID(m.Target) })
 		if err == nil {
 			l.unique = map[mount.Key]uint64{{ID: m.ID, Parent: m.Parent}: id}

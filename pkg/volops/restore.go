@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -304,7 +305,8 @@ func (v *Vol) recordedProblems(mounts []registry.RegisteredMount, arrays []regis
 		if len(u.Method) < 4 || u.Method[:4] != "vol." {
 			continue
 		}
-		row := p.add(failed, "interrupted", interruptedResource(u.Method), u.Subject, "%s was cut off on %s and was neither repeated nor undone: look at what is there", u.Method, u.Subject)
+		name, known := v.interruptedSubject(u)
+		row := p.add(failed, "interrupted", interruptedResource(u.Method), name, "%s was cut off on %s%s and was neither repeated nor undone: look at what is there", u.Method, name, known)
 		row.Method, row.Since = registry.Some(u.Method), registry.Some(u.At)
 	}
 	for _, m := range mounts {
@@ -321,6 +323,32 @@ func (v *Vol) recordedProblems(mounts []registry.RegisteredMount, arrays []regis
 		p.add(warning, "state_damaged", "state", problem.File, "part of the state could not be read: %s", problem.Cause)
 	}
 	return p.list
+}
+
+// interruptedSubject is what a write was about, by the name that it has now, and by what it is known. Where that is
+// not there, its name may be another's by now.
+func (v *Vol) interruptedSubject(u state.Unfinished) (name, known string) {
+	var detail deviceDetail
+	if json.Unmarshal(u.Detail, &detail) != nil || len(detail.Devices) == 0 {
+		name, on, _ := strings.Cut(u.Subject, subjectOn)
+		return name, prefixed(" of filesystem ", on)
+	}
+	j := &detail.Devices[0]
+	known = prefixed(", serial ", j.Serial) + prefixed(", wwn ", j.WWN)
+	if detail.Name != j.Path { // an array, by its own name
+		return detail.Name, known
+	}
+	if now, there := v.nowCalled(j); there {
+		return now, known
+	}
+	return j.Path, known + ", as it was called on " + u.At.Format(time.RFC3339) + " and which is not there now,"
+}
+
+func prefixed(prefix, s string) string {
+	if s == "" {
+		return ""
+	}
+	return prefix + s
 }
 
 // interruptedResource is what a write to a device or a deletion was about.

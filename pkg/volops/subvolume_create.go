@@ -23,6 +23,9 @@ func (v *Vol) CreateSubvolume(ctx context.Context, p *registry.VolCreateSubvolum
 		return nil, notApplied(err)
 	}
 	defer at.close()
+	if err := at.outsideSystem(ctx, v); err != nil {
+		return nil, err
+	}
 	release, err := v.state.Lock(ctx, at.object())
 	if err != nil {
 		return nil, err
@@ -44,7 +47,7 @@ func (v *Vol) CreateSubvolume(ctx context.Context, p *registry.VolCreateSubvolum
 	if err != nil {
 		return nil, err
 	}
-	v.settleSubject("vol.create_subvolume", at.path)
+	v.settleSubject("vol.create_subvolume", at.subject())
 	row, err := at.row(ctx, s)
 	if err != nil {
 		return nil, appliedAs(err, registry.AppliedYes)
@@ -54,6 +57,12 @@ func (v *Vol) CreateSubvolume(ctx context.Context, p *registry.VolCreateSubvolum
 
 // object is what writes at a place take turns on.
 func (p *place) object() state.Object { return state.Exclusive("btrfs/" + p.fs.uuid() + p.path) }
+
+// subject is what the journal knows a place by: the path alone is another's where another filesystem is mounted.
+func (p *place) subject() string { return p.path + subjectOn + p.fs.uuid() }
+
+// subjectOn stands between what a write is about and the filesystem that it is on.
+const subjectOn = " on "
 
 // mode is the permission bits that are asked for.
 func mode(p *registry.VolCreateSubvolumeParams) uint32 {
@@ -68,7 +77,7 @@ func (p *place) create(ctx context.Context, v *Vol, want *registry.VolCreateSubv
 	var w *state.Write
 	if takesSteps(want) {
 		var err error
-		intent := state.Intent{Method: "vol.create_subvolume", Class: state.Report, Subject: p.path, Detail: want.AppendJSON(nil)}
+		intent := state.Intent{Method: "vol.create_subvolume", Class: state.Report, Subject: p.subject(), Detail: want.AppendJSON(nil)}
 		if w, err = v.state.Begin(ctx, intent); err != nil {
 			return nil, notApplied(err)
 		}
@@ -147,6 +156,9 @@ func (v *Vol) finishSubvolume(ctx context.Context, u state.Unfinished) error {
 		return err
 	}
 	defer release()
+	if u.Subject != at.subject() {
+		return errors.New("another filesystem is mounted there")
+	}
 	s, err := at.open(ctx)
 	if err != nil || s == nil {
 		return err
@@ -173,7 +185,7 @@ func (p *place) finish(ctx context.Context, s *subvolume, at time.Time, want *re
 func (v *Vol) finishCut(ctx context.Context, at *place, s *subvolume) error {
 	row, _ := registry.Lookup("vol.create_subvolume")
 	for _, u := range v.state.Interrupted() {
-		if u.Method != row.Name || u.Subject != at.path {
+		if u.Method != row.Name || u.Subject != at.subject() {
 			continue
 		}
 		decoded, err := row.Decode(u.Detail)
@@ -314,6 +326,9 @@ func (v *Vol) SnapshotSubvolume(ctx context.Context, p *registry.VolSnapshotSubv
 		return nil, notApplied(err)
 	}
 	defer at.close()
+	if err := at.outsideSystem(ctx, v); err != nil {
+		return nil, err
+	}
 	if from.uuid() != at.fs.uuid() {
 		return nil, refused("other_filesystem", "", fmt.Sprintf("%s and %s lie on different filesystems", p.Source, at.path))
 	}

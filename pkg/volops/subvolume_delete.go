@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -25,13 +24,15 @@ func (v *Vol) DeleteSubvolume(ctx context.Context, p *registry.VolDeleteSubvolum
 	at, err := v.placeAt(ctx, p.Path, "path")
 	var none *registry.NotFoundError
 	if errors.As(err, &none) && none.Resource == "path" {
-		v.settleSubject("vol.delete_subvolume", filepath.Clean(p.Path))
 		return &registry.VolDeleteSubvolumeResult{Ids: []int64{}}, nil
 	}
 	if err != nil {
 		return nil, notApplied(err)
 	}
 	defer at.close()
+	if err := at.outsideSystem(ctx, v); err != nil {
+		return nil, err
+	}
 	release, err := v.state.Lock(ctx, at.object())
 	if err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func (v *Vol) DeleteSubvolume(ctx context.Context, p *registry.VolDeleteSubvolum
 	}
 	r := &registry.VolDeleteSubvolumeResult{Ids: []int64{}}
 	if s == nil {
-		v.settleSubject("vol.delete_subvolume", at.path)
+		v.settleSubject("vol.delete_subvolume", at.subject())
 		return r, nil
 	}
 	defer s.root.Close()
@@ -164,7 +165,7 @@ func (d *deletion) run(ctx context.Context, p *registry.VolDeleteSubvolumeParams
 	if err != nil {
 		return err
 	}
-	w, err := d.v.state.Begin(ctx, state.Intent{Method: "vol.delete_subvolume", Class: state.Report, Subject: d.path, Detail: detail})
+	w, err := d.v.state.Begin(ctx, d.deletionIntent(detail))
 	if err != nil {
 		return notApplied(err)
 	}
@@ -194,6 +195,11 @@ func (d *deletion) run(ctx context.Context, p *registry.VolDeleteSubvolumeParams
 		}
 	}
 	return w.Done()
+}
+
+// deletionIntent is what the journal keeps of a deletion.
+func (p *place) deletionIntent(detail []byte) state.Intent {
+	return state.Intent{Method: "vol.delete_subvolume", Class: state.Report, Subject: p.subject(), Detail: detail}
 }
 
 // failed ends a deletion that the kernel refused: whole, or from a nested one on.

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/btrfs"
-	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/mount"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -51,6 +50,23 @@ func (v *Vol) placeAt(ctx context.Context, path, param string) (*place, error) {
 	return &place{fs: f, folder: folder, name: name, path: path}, nil
 }
 
+// outsideSystem refuses, to a caller without admin, a place at or below the folders that belong to the system: a
+// subvolume there, of that caller's making or gone, is a part of it.
+func (p *place) outsideSystem(ctx context.Context, v *Vol) error {
+	if registry.CallerFrom(ctx).Right >= registry.RightAdmin {
+		return nil
+	}
+	guarded, err := v.protected()
+	if err != nil {
+		return err
+	}
+	path, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", p.folder.Fd()))
+	if err != nil {
+		return err
+	}
+	return guarded.check(p.folder, path, []string{p.name})
+}
+
 // checkPath cleans a path that a write is to go to.
 func (v *Vol) checkPath(path, param string) (string, error) {
 	if v.state == nil {
@@ -64,34 +80,53 @@ func (v *Vol) checkPath(path, param string) (string, error) {
 
 // openOnBtrfs opens a folder, and the btrfs that it lies on.
 func (v *Vol) openOnBtrfs(ctx context.Context, path string) (*os.File, *openBtrfs, error) {
-	s, at, err := v.askPath(ctx, path)
-	if err != nil {
-		return nil, nil, err
-	}
-	if s.Type != unix.BTRFS_SUPER_MAGIC {
+	s, at, found, err := askPathFor(ctx, v, path, func(s space, at string) (*folderOnBtrfs, error) {
+		if s.Type != unix.BTRFS_SUPER_MAGIC {
+			return nil, btrfs.ErrNotBtrfs
+		}
+		return openFolderOnBtrfs(ctx, at)
+	})
+	switch {
+	case errors.Is(err, btrfs.ErrNotBtrfs):
 		return nil, nil, noBtrfs(path)
+	case err != nil:
+		return nil, nil, err
 	}
 	m := v.mountOf(s, at)
 	if m == nil {
 		m = &mount.Mount{Target: path}
 	}
-	folder, err := hang.Do(ctx, v.calls, number(m), func() (*os.File, error) { return openFolder(at) })
+	f, err := btrfs.HoldFolder(found.folder, v.waiter(number(m), "the filesystem at "+m.Target))
 	if err != nil {
-		return nil, nil, pathError(waiting(err, "the filesystem at "+m.Target), path)
+		found.folder.Close()
+		return nil, nil, err
 	}
-	var f *openBtrfs
-	opened, err := btrfs.OpenFolder(ctx, folder, v.waiter(number(m), "the filesystem at "+m.Target))
+	return found.folder, v.openedBtrfs(f, found.info, m), nil
+}
+
+// folderOnBtrfs is an open folder, with what the btrfs says of itself that it lies on.
+type folderOnBtrfs struct {
+	folder *os.File
+	info   *btrfs.Info
+}
+
+// openFolderOnBtrfs opens one by a path without symbolic links. It may hang.
+func openFolderOnBtrfs(ctx context.Context, path string) (*folderOnBtrfs, error) {
+	folder, err := openFolder(path)
+	if err != nil {
+		return nil, err
+	}
+	var info *btrfs.Info
+	f, err := btrfs.OpenFolder(ctx, folder, btrfs.Wait)
 	if err == nil {
-		f, err = v.openedBtrfs(ctx, opened, m)
+		info, err = f.Info(ctx)
+		f.Close()
 	}
 	if err != nil {
 		folder.Close()
-		if errors.Is(err, btrfs.ErrNotBtrfs) {
-			err = noBtrfs(path)
-		}
-		return nil, nil, pathError(err, path)
+		return nil, err
 	}
-	return folder, f, nil
+	return &folderOnBtrfs{folder, info}, nil
 }
 
 // subvolumeAt opens the subvolume whose root a path leads to, which may be a mount point.

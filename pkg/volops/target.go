@@ -39,6 +39,7 @@ type target struct {
 	size      int64
 	sector    int64
 	contents  *ondisk.Contents
+	around    *ondisk.Contents  // of the whole disk, for a partition
 	entry     *ondisk.Partition // of a partition, in its disk's table; nil where that has none
 }
 
@@ -143,7 +144,12 @@ func (t *target) look(ctx context.Context) error {
 		return err
 	}
 	defer s.Close()
-	if t.disk, err = s.Disk(t.whole); err != nil {
+	return t.lookBy(ctx, s.Disk)
+}
+
+// lookBy is look, with what is to be known of the disk.
+func (t *target) lookBy(ctx context.Context, read func(name string) (*blk.Disk, error)) (err error) {
+	if t.disk, err = read(t.whole); err != nil {
 		return t.gone(err)
 	}
 	t.partition = nil
@@ -172,6 +178,9 @@ func (t *target) read() error {
 	if t.size, t.sector, err = blk.Geometry(t.pin); err != nil {
 		return fmt.Errorf("read geometry of %s: %w", t.path(), err)
 	}
+	for _, p := range ondisk.Places(t.size, t.sector) {
+		blk.Fetch(t.pin, p.Offset, p.Length)
+	}
 	if t.contents, err = ondisk.Read(t.pin, t.size, t.sector); err != nil || t.partition == nil {
 		return err
 	}
@@ -180,9 +189,8 @@ func (t *target) read() error {
 		return err
 	}
 	defer dev.Close()
-	c, err := ondisk.Read(dev, t.disk.Size, t.sector)
-	if err == nil {
-		t.entry = c.Table.Entry(t.partition.Index)
+	if t.around, err = ondisk.Read(dev, t.disk.Size, t.sector); err == nil {
+		t.entry = t.around.Table.Entry(t.partition.Index)
 	}
 	return err
 }

@@ -46,7 +46,7 @@ func (v *Vol) Unmount(ctx context.Context, p *registry.VolUnmountParams) (*regis
 // there, so that a mount that hangs is not touched, else by where it leads.
 func (v *Vol) unmountTarget(ctx context.Context, path string) (string, error) {
 	target := filepath.Clean(path)
-	table, err := v.freshTable()
+	table, err := v.table()
 	if err != nil {
 		return "", err
 	}
@@ -76,7 +76,8 @@ type unmounting struct {
 	registered  bool
 	mount       *mount.Mount // nil: nothing is mounted there
 	table       *mount.Table
-	device      *device // under the mount; nil where there is none
+	device      *device // under the mount; nil where there is none, and where nobody needs to know
+	made        bool    // by vol.mount, since the daemon started
 }
 
 func (u *unmounting) run(ctx context.Context) (*registry.VolUnmountResult, error) {
@@ -101,6 +102,7 @@ func (u *unmounting) run(ctx context.Context) (*registry.VolUnmountResult, error
 		return nil, errors.Join(err, w.Undone(err))
 	}
 	fault.Point("unmounted")
+	u.v.made.Delete(u.target)
 	r.Deleted = true
 	if u.lazy && u.stillHeld(ctx) {
 		r.Detached = registry.Some(true)
@@ -116,6 +118,9 @@ func (u *unmounting) look(ctx context.Context) (err error) {
 		return err
 	}
 	if u.mount = topmost(u.table, u.target); u.mount == nil {
+		return nil
+	}
+	if u.made = u.v.hasMade(u.mount); u.made && !u.lazy {
 		return nil
 	}
 	allowed, cancel := newAllowance(ctx)
@@ -153,8 +158,23 @@ func (u *unmounting) check() error {
 
 // ours tells whether what is mounted is what is registered.
 func (u *unmounting) ours() bool {
+	if u.made && u.registered {
+		return true
+	}
 	_, ours := u.v.registeredMount(u.mount, u.device)
 	return ours
+}
+
+// hasMade tells whether a mount is the very one that vol.mount made at its target since the daemon started, by the
+// id that the kernel uses once; false where it has none.
+func (v *Vol) hasMade(m *mount.Mount) bool {
+	unique, _ := v.made.Load(m.Target)
+	id, ok := unique.(uint64)
+	if !ok || id == 0 || v.root != "" {
+		return false
+	}
+	key, there := mount.KeyOf(id)
+	return there && key == mount.Key{ID: m.ID, Parent: m.Parent}
 }
 
 func (u *unmounting) busy(found []inuse.Holder) error {

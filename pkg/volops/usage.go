@@ -50,19 +50,27 @@ type space struct {
 }
 
 // askPath asks for the space at a path that a caller names, and tells which path that is without its
-// symbolic links. Every step may hang, and is charged to the filesystem that the path has reached by
-// then: this is why the links are followed here and not by the kernel. Otherwise four calls on a link
-// to a server that is gone would make the filesystem busy that the link stands on.
+// symbolic links.
 func (v *Vol) askPath(ctx context.Context, path string) (space, string, error) {
+	s, at, _, err := askPathFor(ctx, v, path, func(space, string) (struct{}, error) { return struct{}{}, nil })
+	return s, at, err
+}
+
+// askPathFor is askPath, and does something more with what it finds while the filesystem answers: each wait for one
+// costs more than most questions. Every step may hang, and is charged to the filesystem that the path has reached
+// by then: this is why the links are followed here and not by the kernel. Otherwise four calls on a link to a
+// server that is gone would make the filesystem busy that the link stands on.
+func askPathFor[T any](ctx context.Context, v *Vol, path string, further func(s space, at string) (T, error)) (_ space, at string, more T, err error) {
 	type answer struct {
 		space
 		next string // where a symbolic link leads
+		more T
 	}
 	asked := path
 	for range maxLinks {
 		m, err := v.containing(path)
 		if err != nil {
-			return space{}, "", err
+			return space{}, "", more, err
 		}
 		a, err := hang.Do(ctx, v.calls, number(m), func() (a answer, err error) {
 			// The links of procfs lead to what their text does not say: the kernel follows those.
@@ -71,18 +79,20 @@ func (v *Vol) askPath(ctx context.Context, path string) (space, string, error) {
 					return a, err
 				}
 			}
-			a.space, err = ask(path, true)
+			if a.space, err = ask(path, true); err == nil {
+				a.more, err = further(a.space, path)
+			}
 			return a, err
 		})
 		if err != nil {
-			return space{}, "", pathError(waiting(err, "the filesystem at "+m.Target), asked)
+			return space{}, "", more, pathError(waiting(err, "the filesystem at "+m.Target), asked)
 		}
 		if a.next == "" {
-			return a.space, path, nil
+			return a.space, path, a.more, nil
 		}
 		path = a.next
 	}
-	return space{}, "", &os.PathError{Op: "statfs", Path: asked, Err: unix.ELOOP}
+	return space{}, "", more, &os.PathError{Op: "statfs", Path: asked, Err: unix.ELOOP}
 }
 
 // containing finds the mount that a path lies on without touching it.

@@ -12,6 +12,7 @@ package volops
 import (
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/hang"
@@ -42,6 +43,8 @@ type Vol struct {
 	root     string
 	calls    *hang.Group[blk.Number] // by the device number of a filesystem or of a disk
 	mounts   *mount.Cache
+	links    *blk.LinkCache
+	made     sync.Map     // target -> the unique id of what vol.mount mounted there
 	state    *state.Store // nil: writes are refused
 	stateDir string
 	turns    turns
@@ -64,7 +67,7 @@ func New(o Options) (*Vol, error) {
 	if v.root == "/" {
 		v.root = ""
 	}
-	v.mounts = mount.NewCache(v.mountinfo())
+	v.mounts, v.links = mount.NewCache(v.mountinfo()), blk.NewLinkCache(v.root)
 	if o.State != nil {
 		v.mountSpecs = state.Register[mountSpec](o.State, "mounts")
 		v.arraySpecs = state.Register[arraySpec](o.State, "arrays")

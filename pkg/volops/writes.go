@@ -1,6 +1,7 @@
 package volops
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -152,6 +153,7 @@ func (s *turns) join(object string, most int) (leave func(), ok bool) {
 // deviceDetail is what the journal keeps of a write to a device: enough to know the device again after a
 // boot, where its name may be another's.
 type deviceDetail struct {
+	Name        string             `json:"name,omitempty"` // of what it is about, as people had it then
 	Devices     []journalledDevice `json:"devices"`
 	UUID        string             `json:"uuid,omitempty"`        // of what was to be made
 	Provisional string             `json:"provisional,omitempty"` // what it bears until it is whole
@@ -160,38 +162,53 @@ type deviceDetail struct {
 type journalledDevice struct {
 	Path      string `json:"path"`
 	Disk      string `json:"disk"`
-	Sequence  int64  `json:"diskseq,omitempty"` // of the disk, in this boot
+	Boot      string `json:"boot,omitempty"`    // in which it was so: state.Boot.Mark
+	Sequence  int64  `json:"diskseq,omitempty"` // of the disk, in that boot
 	Serial    string `json:"serial,omitempty"`
 	WWN       string `json:"wwn,omitempty"`
 	SizeBytes int64  `json:"size_bytes"`
 	Sector    int64  `json:"sector_bytes"`
 	TableUUID string `json:"table_uuid,omitempty"`
+	PartUUID  string `json:"partuuid,omitempty"`
 }
 
 // begin records that a write to the devices is about to begin. From here on it runs to its end whatever
 // becomes of the caller.
 func (v *Vol) begin(ctx context.Context, method string, targets []*target, uuid string) (*state.Write, error) {
-	return v.beginOn(ctx, method, targets[0].path(), targets, uuid)
+	return v.beginAs(ctx, method, targets, deviceDetail{UUID: uuid})
 }
 
-// beginOn is begin for a write that is about something else than the first of the devices.
-func (v *Vol) beginOn(ctx context.Context, method, subject string, targets []*target, uuid string) (*state.Write, error) {
-	return v.beginAs(ctx, method, subject, targets, deviceDetail{UUID: uuid})
-}
-
-func (v *Vol) beginAs(ctx context.Context, method, subject string, targets []*target, detail deviceDetail) (*state.Write, error) {
+// beginAs is begin with what is to be known beyond. Where the detail names nothing, it is about the first of the
+// devices. A later write that is done strikes it off where that is about the same name and devices: the devices as
+// they are known, since a path may lead to another by then.
+func (v *Vol) beginAs(ctx context.Context, method string, targets []*target, detail deviceDetail) (*state.Write, error) {
+	subject := detail.Name
 	for _, t := range targets {
-		j := journalledDevice{Path: t.path(), Disk: nodePath(t.whole), Sequence: t.disk.Sequence.Value, Serial: t.disk.Serial, WWN: t.disk.WWN, SizeBytes: t.size, Sector: t.sector}
-		if t.contents.Table != nil {
-			j.TableUUID = t.contents.Table.UUID
-		}
+		j := v.journalled(t)
 		detail.Devices = append(detail.Devices, j)
+		subject += "[" + j.identity() + "]"
 	}
+	detail.Name = cmp.Or(detail.Name, targets[0].path())
 	raw, err := json.Marshal(detail)
 	if err != nil {
 		return nil, err
 	}
 	return v.state.Begin(ctx, state.Intent{Method: method, Class: state.Report, Subject: subject, Detail: raw})
+}
+
+// journalled is what the journal keeps of a device.
+func (v *Vol) journalled(t *target) journalledDevice {
+	j := journalledDevice{
+		Path: t.path(), Disk: nodePath(t.whole), Boot: v.state.Boot().Mark(), Sequence: t.disk.Sequence.Value,
+		Serial: t.disk.Serial, WWN: t.disk.WWN, SizeBytes: t.size, Sector: t.sector,
+	}
+	if t.contents.Table != nil {
+		j.TableUUID = t.contents.Table.UUID
+	}
+	if t.entry != nil {
+		j.PartUUID = t.entry.UUID
+	}
+	return j
 }
 
 // notApplied says that a write failed before the host was touched.
