@@ -50,7 +50,7 @@ func TestOwnPortsGetHairpin(t *testing.T) {
 	four := c.call("net.nat.add_dnat", object{"protocol": "tcp", "port": 8080, "to_address": machine4, "to_port": 80})["dnat"].(object)["id"]
 	six := c.call("net.nat.add_dnat", object{"protocol": "tcp", "port": 8080, "to_address": machine6, "to_port": 80})["dnat"].(object)["id"]
 	ports(true, nil, true)
-	within(t, "its own public port", func() bool { return asks(c.machine, "tcp", node4, 8080) == gateway4+" to 80" })
+	testhost.Eventually(t, "its own public port", func() bool { return asks(c.machine, "tcp", node4, 8080) == gateway4+" to 80" })
 	want(t, "and of IPv6", asks(c.machine, "tcp", node6, 8080), gateway6+" to 80")
 	c.call("net.vm.create_tap", object{"vm_id": "later", "bridge": "br0", "name": "later"})
 	ports(true, true, true)

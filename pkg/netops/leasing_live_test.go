@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -98,26 +97,8 @@ func (lab *clientLab) stop() {
 // process is a server that runs.
 type process struct {
 	cmd  *exec.Cmd
-	log  *saidLog
+	log  *testhost.Log
 	done bool
-}
-
-// saidLog is what a process says, to be read while it runs.
-type saidLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (s *saidLog) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(b)
-}
-
-func (s *saidLog) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
 }
 
 func (p *process) stop() {
@@ -131,7 +112,7 @@ func (p *process) stop() {
 
 func (lab *clientLab) run(ns *testhost.NetNS, name string, args ...string) *process {
 	lab.t.Helper()
-	p := &process{cmd: exec.Command(name, args...), log: &saidLog{}}
+	p := &process{cmd: exec.Command(name, args...), log: new(testhost.Log)}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	var err error
 	ns.Do(func() { err = p.cmd.Start() })

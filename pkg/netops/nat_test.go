@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -121,9 +120,9 @@ func TestForwardOfADestinationASourceAndAnInterface(t *testing.T) {
 		}
 	}
 	c.IP("addr add 192.0.2.78/24 dev up0")
-	within(t, "an address that came", func() bool { return asks(c.outside, "tcp", "192.0.2.78", 8082) == outside4+" to 82" })
+	testhost.Eventually(t, "an address that came", func() bool { return asks(c.outside, "tcp", "192.0.2.78", 8082) == outside4+" to 82" })
 	c.IP("addr del 192.0.2.78/24 dev up0", "addr add 192.0.2.78/32 dev br0")
-	within(t, "an address that went elsewhere", func() bool { return asks(c.NetNS, "tcp", "192.0.2.78", 8082) == "" })
+	testhost.Eventually(t, "an address that went elsewhere", func() bool { return asks(c.NetNS, "tcp", "192.0.2.78", 8082) == "" })
 }
 
 // TestForeignPolicyIsNamed: a drop of others is not undone by an accept of ours, so the answer names it.
@@ -247,17 +246,6 @@ func TestListenersAgainstSs(t *testing.T) {
 			if len(ours) != strings.Count(theirs, "\n") || !strings.Contains(theirs, ":8080") || fmt.Sprint(ours) != "[80 8080]" {
 				t.Errorf("%s, %s: %v, ss has\n%s", way, protocol, ours, theirs)
 			}
-		}
-	}
-}
-
-// within waits until something holds.
-func within(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Errorf("%s: not in time", what)
-			return
 		}
 	}
 }

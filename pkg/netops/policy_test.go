@@ -20,9 +20,9 @@ import (
 )
 
 // policed starts the Net anew, as the daemon does, with an input policy.
-func (m *maker) policed(boot string, p InputPolicy) *log {
+func (m *maker) policed(boot string, p InputPolicy) *testhost.Log {
 	m.t.Helper()
-	l := &log{}
+	l := new(testhost.Log)
 	m.more = func(o *Options) { o.InputPolicy, o.Log = p, zerolog.New(l) }
 	m.stop()
 	m.start(boot)
@@ -151,9 +151,9 @@ func TestUnconfirmedDropIsRolledBack(t *testing.T) {
 		t.Error("it does not say until when")
 	}
 	m.net.policing.beginTrial(50 * time.Millisecond) // the minute is over
-	within(t, "the roll-back", func() bool { return !m.dropsInput() })
+	testhost.Eventually(t, "the roll-back", func() bool { return !m.dropsInput() })
 	want(t, "nothing is left", m.ruleset(), "")
-	within(t, "the log", func() bool { return l.has("is rolled back") })
+	l.Await(t, "is rolled back")
 	var refused *registry.RefusedError
 	if _, err := m.confirm(registry.RightAdmin); !errors.As(err, &refused) || !strings.Contains(err.Error(), "nobody confirmed it") {
 		t.Errorf("confirmed too late: %v", err)
@@ -163,7 +163,7 @@ func TestUnconfirmedDropIsRolledBack(t *testing.T) {
 	}
 	l = m.policed("boot-1", dropping)
 	want(t, "not tried again by a start", m.dropsInput(), false)
-	want(t, "told", l.has("not tried again"), true)
+	want(t, "told", l.Has("not tried again"), true)
 	if err := m.net.SetInputPolicy(t.Context(), dropping); err != nil {
 		t.Fatal(err)
 	}
@@ -202,14 +202,14 @@ func TestConfirmationNeedsAdminAndLasts(t *testing.T) {
 	m.inSync()
 
 	m.nft("flush ruleset")
-	within(t, "it comes back in any mode", m.dropsInput)
+	testhost.Eventually(t, "it comes back in any mode", m.dropsInput)
 	m.nft("add chain inet my_os_server input { policy accept; }")
 	drift := objects(m.call("net.verify", object{})["drift"])
 	if len(drift) == 0 || drift[0]["resource"] != "firewall_table" {
 		t.Errorf("the policy of the chain is not compared: %v", drift)
 	}
 	m.net.SetReconcile(ReconcileRepair)
-	within(t, "it is mended", m.dropsInput)
+	testhost.Eventually(t, "it is mended", m.dropsInput)
 	m.policed("boot-2", InputPolicy{})
 	want(t, "accept needs no confirmation", m.ruleset(), "")
 }
@@ -229,12 +229,12 @@ func TestCrashOnTrialComesUpWithAccept(t *testing.T) {
 		if boot == "boot-2" {
 			m.Run("nft", "flush", "ruleset")
 		}
-		l := &log{}
+		l := new(testhost.Log)
 		m.more = func(o *Options) { o.InputPolicy, o.Log = dropping, zerolog.New(l) }
 		m.start(boot)
 		m.net.Start()
 		want(t, "afterwards", m.ruleset(), "")
-		want(t, "told", l.has("the daemon ended before anybody confirmed it"), true)
+		want(t, "told", l.Has("the daemon ended before anybody confirmed it"), true)
 		want(t, "health", m.check("input_policy")["status"], "degraded")
 		m.inSync()
 		killed.policing.endTrial()
@@ -263,7 +263,7 @@ func TestKernelEndsATrialByItself(t *testing.T) {
 	shut("on trial", node4, 80)
 	for _, node := range []string{node4, node6} {
 		for _, port := range []int{22, 80, 443} {
-			within(t, fmt.Sprint(node, " ", port, " opens by itself"), func() bool { return c.reaches("tcp", node, port) })
+			testhost.Eventually(t, fmt.Sprint(node, " ", port, " opens by itself"), func() bool { return c.reaches("tcp", node, port) })
 		}
 	}
 
@@ -284,7 +284,7 @@ func TestKernelEndsATrialByItself(t *testing.T) {
 	}
 	die()
 	shut("narrower", node4, 443)
-	within(t, "the list before opens by itself", func() bool { return c.reaches("tcp", node4, 443) && c.reaches("tcp", node6, 443) })
+	testhost.Eventually(t, "the list before opens by itself", func() bool { return c.reaches("tcp", node4, 443) && c.reaches("tcp", node6, 443) })
 	want(t, "and nothing else", c.reaches("tcp", node4, 80) || c.reaches("tcp", node6, 80), false)
 	want(t, "ssh", c.reaches("tcp", node4, 22), true)
 	c.inSync()
@@ -323,7 +323,7 @@ func TestNarrowerListIsOnTrialAndAWiderOneIsNot(t *testing.T) {
 	set(narrower)
 	want(t, "narrower is on trial", m.call("net.verify", object{})["input_policy"].(object)["confirmed"], false)
 	m.net.policing.beginTrial(50 * time.Millisecond) // the minute is over
-	within(t, "the roll-back", func() bool {
+	testhost.Eventually(t, "the roll-back", func() bool {
 		return m.call("net.verify", object{})["input_policy"].(object)["confirmed"] == true
 	})
 	want(t, "back to the list before", m.sameSets(m.ruleset()), m.sameSets(before))

@@ -1,7 +1,6 @@
 package netops
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,27 +17,9 @@ import (
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// log is what a Net under test has logged.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *log) has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), text)
-}
-
 // newReconciled is a maker whose Net runs as the daemon does, in a mode.
-func newReconciled(t testing.TB, mode ReconcileMode) (*maker, *log) {
-	l := &log{}
+func newReconciled(t testing.TB, mode ReconcileMode) (*maker, *testhost.Log) {
+	l := new(testhost.Log)
 	m := &maker{NetNS: testhost.NewNetNS(t), t: t, dir: t.TempDir(), more: func(o *Options) { o.Reconcile, o.Log = mode, zerolog.New(l) }}
 	m.start("boot-1")
 	t.Cleanup(m.stop)
@@ -55,7 +36,7 @@ func (m *maker) forgive() {
 // looked waits for the first round.
 func (m *maker) looked() {
 	m.t.Helper()
-	within(m.t, "the first look", func() bool {
+	testhost.Eventually(m.t, "the first look", func() bool {
 		m.net.reconciler.mu.Lock()
 		defer m.net.reconciler.mu.Unlock()
 		return m.net.reconciler.born != nil
@@ -141,12 +122,12 @@ func TestDriftIsMended(t *testing.T) {
 		m.forgive()
 		steps[sabotage]()
 		if back := unmended[sabotage]; back != "" {
-			within(t, sabotage+": told", func() bool { return m.check("drift")["status"] == "degraded" })
+			testhost.Eventually(t, sabotage+": told", func() bool { return m.check("drift")["status"] == "degraded" })
 			m.IP(back)
 		}
 		m.mended(sabotage)
 		want(t, sabotage, m.picture(), picture)
-		within(t, sabotage+": the table", func() bool { return m.sortedRuleset() == ruleset })
+		testhost.Eventually(t, sabotage+": the table", func() bool { return m.sortedRuleset() == ruleset })
 	}
 	want(t, "what others have", theirs(), before)
 	t.Logf("%d kinds of sabotage", len(steps))
@@ -197,12 +178,12 @@ func TestReportTouchesNothingButAVanishedTable(t *testing.T) {
 	ruleset := m.sortedRuleset()
 	m.IP("link set br0 mtu 1300")
 	m.nft("flush ruleset")
-	within(t, "the table", func() bool { return m.sortedRuleset() == ruleset })
-	within(t, "the log", func() bool { return logged.has(`"object":"bridge br0","drift":"changed, mtu is`) })
+	testhost.Eventually(t, "the table", func() bool { return m.sortedRuleset() == ruleset })
+	logged.Await(t, `"object":"bridge br0","drift":"changed, mtu is`)
 	want(t, "mtu", m.links()["br0"]["mtu"], 1300.0)
 	want(t, "drift", m.check("drift")["status"], "degraded")
 	m.nft("insert rule inet my_os_server input drop")
-	within(t, "the log", func() bool { return logged.has(`"object":"firewall_table inet my_os_server"`) })
+	logged.Await(t, `"object":"firewall_table inet my_os_server"`)
 	if !strings.Contains(m.ruleset(), "\t\tdrop") {
 		t.Error("a rule of others in the own table was removed")
 	}
@@ -210,7 +191,7 @@ func TestReportTouchesNothingButAVanishedTable(t *testing.T) {
 	m.net.SetReconcile(ReconcileRepair)
 	m.mended("after the mode was changed")
 	want(t, "mtu", m.links()["br0"]["mtu"], 1400.0)
-	within(t, "the log", func() bool { return logged.has("as registered again") })
+	logged.Await(t, "as registered again")
 }
 
 // TestFightDoesNotSpin has another manager want another MTU, as often as it can.
@@ -233,7 +214,7 @@ func TestFightDoesNotSpin(t *testing.T) {
 		}
 	})
 	begun := time.Now()
-	within(t, "a fight is told", func() bool {
+	testhost.Eventually(t, "a fight is told", func() bool {
 		c := m.check("reconcile")
 		return c["status"] == "degraded" && strings.Contains(c["message"].(string), "bridge br0")
 	})
@@ -244,7 +225,7 @@ func TestFightDoesNotSpin(t *testing.T) {
 	if mended > 8 || took < time.Duration(1<<(mended-1)-1)*time.Second {
 		t.Errorf("mended %d times in %v", mended, took)
 	}
-	if !logged.has("something else changes it") {
+	if !logged.Has("something else changes it") {
 		t.Error("the log does not tell")
 	}
 	m.forgive()
@@ -262,7 +243,7 @@ func TestWhatBearsTheMarkAtTheStartStays(t *testing.T) {
 	m.looked()
 	want(t, "drift", len(objects(m.call("net.verify", object{})["drift"])), 2)
 	m.IP("link add new type bridge", "link set new alias "+markBridge, "route add 10.99.0.0/16 dev up0 proto 109")
-	within(t, "the new ones go", func() bool { return len(objects(m.call("net.verify", object{})["drift"])) == 2 })
+	testhost.Eventually(t, "the new ones go", func() bool { return len(objects(m.call("net.verify", object{})["drift"])) == 2 })
 	for _, d := range objects(m.call("net.verify", object{})["drift"]) {
 		if d["cause"] == nil || d["repair"] != nil || d["kind"] != "unexpected" {
 			t.Errorf("%v", d)
@@ -322,8 +303,8 @@ func TestRepairAmongManyCallers(t *testing.T) {
 	m.mended("afterwards")
 	want(t, "links and routes", m.picture(), picture)
 	want(t, "table", m.ruleset(), ruleset)
-	if logged.has("mended") || logged.has("not as registered") {
-		t.Errorf("a write was taken for drift: %s", logged.text.String())
+	if logged.Has("mended") || logged.Has("not as registered") {
+		t.Errorf("a write was taken for drift: %s", logged)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 // furnish makes one of each kind of object.
@@ -284,7 +285,7 @@ func TestWhatWaitedIsRestoredWhenItsLinkComes(t *testing.T) {
 			t.Fatalf("drift: %v", m.call("net.verify", object{})["drift"])
 		}
 	}
-	within(t, "what waited is written down no longer", func() bool { return m.net.kept.waiting.Len() == 0 })
+	testhost.Eventually(t, "what waited is written down no longer", func() bool { return m.net.kept.waiting.Len() == 0 })
 }
 
 // sabotages are what others may do to what furnish has made, and what net.verify makes of it.
