@@ -55,6 +55,7 @@ func open(s daemon.Setup) (rpcserver.Backend, func() error, error) {
 			Version:    s.Version,
 			StartedAt:  s.StartedAt,
 			State:      s.State,
+			Alone:      true,
 			Log:        s.Log,
 			Interfaces: interfaces(s), StateDir: s.StateDir, EtcResolvConf: s.EtcResolvConf,
 			BridgeBackend: registry.BridgeBackend(s.Bridge.Backend), OVSDatapathType: registry.OvsDatapathType(s.Bridge.OVSDatapathType),

@@ -24,6 +24,7 @@ var roles = map[string]func(args []string) error{
 	"listen":   listenRole,
 	"modes":    modesRole,
 	"activate": activateRole,
+	"claim":    claimRole,
 }
 
 func TestMain(m *testing.M) {

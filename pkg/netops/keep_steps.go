@@ -32,6 +32,11 @@ type taker struct {
 
 // take takes the steps of a plan, in order, until one fails.
 func (t *taker) take(ctx context.Context, steps []step) error {
+	if len(steps) > 0 {
+		if err := t.net.claim(); err != nil {
+			return err
+		}
+	}
 	for len(steps) > 0 {
 		now := together(steps)
 		steps = steps[len(now):]

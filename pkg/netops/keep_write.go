@@ -49,6 +49,9 @@ func (e halfDone) Unwrap() error { return e.error }
 // intent, so that what the steps start from is what a start after a crash would see. Where a step fails,
 // what was done is taken back.
 func (n *Net) perform(ctx context.Context, w write) error {
+	if err := n.claim(); err != nil {
+		return err
+	}
 	begun, err := n.state.Begin(ctx, state.Intent{Method: w.method, Changes: w.changes})
 	if err != nil {
 		return stateError(err)

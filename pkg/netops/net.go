@@ -48,6 +48,9 @@ type Options struct {
 
 	// State is where the daemon remembers what it made; nil: nowhere, and writes are refused.
 	State *state.Store
+	// Alone has the Net change nothing where another daemon of this host does so in the same network namespace: each would
+	// take what the other made for nobody's.
+	Alone bool
 	// Log is told what a start restored and could not; the zero Logger tells nobody.
 	Log zerolog.Logger
 
@@ -89,6 +92,7 @@ type Net struct {
 	state      *state.Store
 	kept       *kept
 	steps      atomic.Int64 // changes of the kernel that were made
+	sole       sole
 	leasing    *leasing
 	reconciler *reconciler
 	policing   *policing
@@ -134,6 +138,7 @@ func New(o Options) (*Net, error) {
 // Close gives up the sockets and the namespace. Calls under way fail.
 func (n *Net) Close() error {
 	n.stopLooking()
+	defer n.sole.release()
 	n.policing.stop()
 	n.leasing.stop()
 	n.sockets.Close()
