@@ -48,5 +48,5 @@ func (x *exchange) calledFor() string {
 	if x.s.alias == (Alias{}) || !x.c.share.privileged {
 		return ""
 	}
-	return cut([]byte(x.r.Header.Get(headerCaller)), longestName)
+	return cut([]byte(x.headers.caller), longestName)
 }

@@ -99,7 +99,7 @@ func (x *exchange) flush() {
 	if x.broken == nil {
 		if !x.onWire {
 			x.onWire = true
-			x.begin(-1)
+			x.wire.begin(-1)
 		}
 		x.c.cutoff = x.batchDeadline()
 		x.c.allow(errorTime)

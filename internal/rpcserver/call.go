@@ -76,7 +76,7 @@ func (x *exchange) performInline(c *call, m *registry.Method) error {
 	}
 	mark := len(x.buf)
 	out := registry.Out{Buf: appendResult(x.buf, c.id)}
-	err = x.s.invoke(x.r.Context(), x.s.own, m, params, c.params, &out)
+	err = x.s.invoke(x.s.reads, x.s.own, m, params, c.params, &out)
 	x.buf = out.Buf
 	return x.checkSize(mark, err)
 }

@@ -39,6 +39,8 @@ type conn struct {
 	// is no such instant. It belongs to the goroutine that serves the connection, which lends it to a
 	// worker together with the right to write.
 	cutoff time.Time
+
+	direct
 }
 
 type connKey struct{}
@@ -85,6 +87,7 @@ func (s *Server) admit(raw net.Conn) *conn {
 	}
 	c := &conn{Conn: raw, s: s, peer: peer, share: share}
 	_, c.tls = raw.(*tls.Conn)
+	c.direct.wire.c = c
 	c.out.open(raw)
 	return c
 }
@@ -99,8 +102,8 @@ func (c *conn) allow(d time.Duration) {
 	}
 }
 
-// Read reads what the client sends.
-func (c *conn) Read(p []byte) (int, error) {
+// read reads what the client sends.
+func (c *conn) read(p []byte) (int, error) {
 	if err := c.readBy.ready(c.Conn); err != nil {
 		return 0, err
 	}
@@ -113,13 +116,13 @@ func (c *conn) SetReadDeadline(t time.Time) error { return c.readBy.note(c.Conn,
 // SetWriteDeadline does nothing: Write sets what it needs. net/http calls it after each answer.
 func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
-// Close closes the connection and gives it back to its caller's share.
+// Close closes the connection, once it is no longer being served, and gives it back to its caller's share.
 func (c *conn) Close() error {
 	c.leave.Do(func() {
 		c.gave.Store(true)
 		c.s.ledger.leave(c.share)
 	})
-	return c.Conn.Close()
+	return c.closeSoon()
 }
 
 // CloseWrite ends our direction only. net/http uses it, where a connection has it, to let a client that
@@ -145,7 +148,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.held = append(c.held, p...)
 		return len(p), nil
 	}
-	return c.put(p)
+	return c.putHeld(p)
 }
 
 // httpBuffer is the size of the buffer of net/http's connections, which is written first wherever something
@@ -159,22 +162,27 @@ func (c *conn) sendThrough(w io.Writer, p []byte) (int, error) {
 	n, err := w.Write(p)
 	c.gather = false
 	if len(c.held) > 0 {
-		_, late := c.put(nil)
+		_, late := c.putHeld(nil)
 		err = cmp.Or(err, late)
 	}
 	return n, err
 }
 
-// put writes what is held and then p, and returns how much of p it wrote.
-func (c *conn) put(p []byte) (int, error) {
+// putHeld writes what is held and then p, and returns how much of p it wrote.
+func (c *conn) putHeld(p []byte) (int, error) {
 	held := c.held
 	c.held = c.held[:0]
-	n, err := c.out.write(held, p)
-	if n < len(held) && err == nil {
-		_, err = c.push(held[n:], c.cutoff)
-		n = len(held)
+	return c.put(held, p)
+}
+
+// put writes first and then p, and returns how much of p it wrote.
+func (c *conn) put(first, p []byte) (int, error) {
+	n, err := c.out.write(first, p)
+	if n < len(first) && err == nil {
+		_, err = c.push(first[n:], c.cutoff)
+		n = len(first)
 	}
-	n = max(n-len(held), 0)
+	n = max(n-len(first), 0)
 	if err != nil || n == len(p) {
 		return n, err
 	}

@@ -2,8 +2,6 @@ package rpcserver
 
 import (
 	"cmp"
-	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -14,9 +12,9 @@ import (
 type exchange struct {
 	s       *Server
 	c       *conn
-	w       http.ResponseWriter
-	r       *http.Request
-	path    string // of the request, without its query
+	wire    wire
+	http    httpWire // the wire where net/http serves the request; else empty
+	path    string   // of the request, without its query
 	start   time.Time
 	headers headers
 	who     identified
@@ -85,15 +83,13 @@ func (x *exchange) giveSlot() {
 	}
 }
 
-// answer answers what the body holds: one call or a batch.
+// answer answers what the body holds: one call or a batch. Where x.broken is set then, what is on the wire is not
+// whole, and must not look whole: the connection has to end.
 func (x *exchange) answer() {
 	if isBatch(x.body) {
 		x.answerBatch()
 	} else {
 		x.answerSingle()
-	}
-	if x.broken != nil {
-		panic(http.ErrAbortHandler) // what is not whole must not look whole: the connection ends here
 	}
 }
 
@@ -107,7 +103,9 @@ func (x *exchange) answerSingle() {
 	}
 	x.send()
 	rec.bytes += x.streamed
-	rec.cut = cmp.Or(rec.cut, x.broken)
+	if rec.err == nil {
+		rec.cut = cmp.Or(rec.cut, x.broken)
+	}
 	x.conclude(&rec)
 }
 
@@ -133,18 +131,14 @@ func (x *exchange) send() {
 	case x.broken != nil:
 		return
 	case len(x.buf) == 0 && !x.onWire:
-		x.w.WriteHeader(http.StatusNoContent)
+		x.broken = x.wire.none()
 		return
 	case !x.onWire:
 		x.c.allow(errorTime)
-		x.begin(len(x.buf))
+		x.wire.begin(len(x.buf))
 	}
 	x.broken = x.write(x.buf)
 }
-
-// implicitLength is up to where net/http finds the length of an answer by itself: it is what its own
-// buffer holds when the handler returns.
-const implicitLength = 2048
 
 // announced is the size of a single call's answer that is about to be streamed, where it is known; else -1.
 func (x *exchange) announced() int {
@@ -154,20 +148,9 @@ func (x *exchange) announced() int {
 	return x.opening + int(x.out.Size) + len("}")
 }
 
-// begin sets the headers of an answer whose body has size bytes; -1 is not known.
-func (x *exchange) begin(size int) {
-	h := x.w.Header()
-	h["Content-Type"] = jsonType
-	if size > implicitLength {
-		h["Content-Length"] = []string{strconv.Itoa(size)}
-	}
-}
-
-var jsonType = []string{"application/json"}
-
 // write puts p on the wire behind what is there.
 func (x *exchange) write(p []byte) error {
-	n, err := x.c.sendThrough(x.w, p)
+	n, err := x.wire.write(p)
 	x.s.metrics.sent.Add(uint64(n))
 	return err
 }

@@ -3,6 +3,7 @@ package rpcserver
 import (
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type headers struct {
 	refuse       int           // the status that the request is refused with, or 0
 	deadline     time.Duration // X-Deadline-Ms, or 0
 	credentialed bool          // something here may change who the caller is
+	caller       string        // X-Caller, where that is for the log
 }
 
 // readHeaders looks at each header once. Whatever begins with X- is taken for a credential or a relay's
@@ -42,15 +44,21 @@ func (s *Server) readHeaders(h http.Header) (r headers) {
 			return r
 		case "Content-Encoding":
 			r.refuse = http.StatusBadRequest
-		case "X-Deadline-Ms":
-			var ok bool
-			if r.deadline, ok = parseDeadline(values); !ok {
+		case headerDeadline:
+			ok := len(values) == 1
+			if ok {
+				r.deadline, ok = parseDeadline(values[0])
+			}
+			if !ok {
 				r.refuse = http.StatusBadRequest
 			}
 		case "Authorization", "Forwarded", "Via":
 			r.credentialed = true
 		default:
 			r.credentialed = r.credentialed || strings.HasPrefix(name, "X-") && !s.isRecord(name)
+			if name == headerCaller {
+				r.caller = values[0]
+			}
 		}
 	}
 	return r
@@ -59,13 +67,15 @@ func (s *Server) readHeaders(h http.Header) (r headers) {
 // longestDeadline is what a longer X-Deadline-Ms is cut to; the server's own deadline is shorter anyway.
 const longestDeadline = 24 * time.Hour
 
+const headerDeadline = "X-Deadline-Ms"
+
 // parseDeadline reads X-Deadline-Ms: one decimal number without a sign, at least 1.
-func parseDeadline(values []string) (time.Duration, bool) {
-	if len(values) != 1 || values[0] == "" || len(values[0]) > 20 || values[0][0] == '0' {
+func parseDeadline[T string | []byte](value T) (time.Duration, bool) {
+	if len(value) == 0 || len(value) > 20 || value[0] == '0' {
 		return 0, false
 	}
 	ms := int64(0)
-	for _, c := range []byte(values[0]) {
+	for _, c := range []byte(value) {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
@@ -89,8 +99,12 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	x := s.borrow()
-	defer s.giveBack(x)
-	x.c, x.w, x.r, x.start, x.headers = c, w, r, now, h
+	defer func() {
+		s.giveBack(x)
+		_, c.between = c.Conn.(*net.UnixConn)
+	}()
+	x.http = httpWire{c, w, r}
+	x.c, x.wire, x.start, x.headers = c, &x.http, now, h
 	x.path, _, _ = strings.Cut(r.RequestURI, "?")
 	if x.path == "/rpc" || x.path == "/" {
 		x.serveRPC()
@@ -129,27 +143,27 @@ func (c *conn) countRefusal(status int) {
 }
 
 // refuse refuses what has come so far as to be an exchange.
-func (x *exchange) refuse(status int) { x.c.refuse(x.w, status) }
+func (x *exchange) refuse(status int) { x.c.refuse(x.http.w, status) }
 
 // refuseVerb refuses a verb, and names those that there are.
 func (x *exchange) refuseVerb(verbs string) {
-	x.w.Header().Set("Allow", verbs)
+	x.http.w.Header().Set("Allow", verbs)
 	x.refuse(http.StatusMethodNotAllowed)
 }
 
 // serveRPC reads the request's body and answers what is in it.
 func (x *exchange) serveRPC() {
 	switch {
-	case x.r.Method != http.MethodPost:
+	case x.http.r.Method != http.MethodPost:
 		x.refuseVerb("POST")
 		return
-	case x.r.ContentLength > int64(x.s.limits.BodyBytes):
+	case x.http.r.ContentLength > int64(x.s.limits.BodyBytes):
 		x.refuse(http.StatusRequestEntityTooLarge)
 		return
-	case x.c.tls && !jsonContent(x.r.Header["Content-Type"]):
+	case x.c.tls && !jsonContent(x.http.r.Header["Content-Type"]):
 		x.refuse(http.StatusUnsupportedMediaType)
 		return
-	case x.r.ContentLength > strangersBody && x.stranger():
+	case x.http.r.ContentLength > strangersBody && x.stranger():
 		x.refuse(http.StatusRequestEntityTooLarge)
 		return
 	}
@@ -159,8 +173,11 @@ func (x *exchange) serveRPC() {
 	}
 	if status := x.readBody(); status != 0 {
 		x.refuse(status)
-	} else {
-		x.answer()
+		return
+	}
+	x.answer()
+	if x.broken != nil {
+		panic(http.ErrAbortHandler)
 	}
 }
 
@@ -180,20 +197,20 @@ const bigBody = 64 << 10
 
 // takeBody takes the memory that the body needs.
 func (x *exchange) takeBody() *limitError {
-	if x.r.ContentLength <= bigBody {
+	if x.http.r.ContentLength <= bigBody {
 		return nil
 	}
-	if limit := x.s.ledger.bodies.take(&x.c.share.bodies, x.r.ContentLength, x.c.share.privileged); limit != nil {
+	if limit := x.s.ledger.bodies.take(&x.c.share.bodies, x.http.r.ContentLength, x.c.share.privileged); limit != nil {
 		return limit
 	}
-	x.bodyTaken = x.r.ContentLength
+	x.bodyTaken = x.http.r.ContentLength
 	return nil
 }
 
 // refuseBody answers that there is no room for the body now. The call in it has not been read, so its id
 // is not known.
 func (x *exchange) refuseBody(limit *limitError) {
-	x.w.Header().Set("Connection", "close")
+	x.http.w.Header().Set("Connection", "close")
 	x.answerFault(limit)
 }
 
@@ -201,13 +218,13 @@ func (x *exchange) refuseBody(limit *limitError) {
 // request is refused with whose body does not come whole. Memory is taken as the bytes come: to announce
 // much costs a client nothing.
 func (x *exchange) readBody() int {
-	size := max(int(x.r.ContentLength), 0)
+	size := max(int(x.http.r.ContentLength), 0)
 	x.body = x.body[:0]
 	for len(x.body) < size {
 		x.body = grow(x.body, min(size-len(x.body), max(bigBody, len(x.body))))
 		start := len(x.body)
 		x.body = x.body[:min(size, cap(x.body))]
-		n, err := io.ReadFull(x.r.Body, x.body[start:])
+		n, err := io.ReadFull(x.http.r.Body, x.body[start:])
 		x.body = x.body[:start+n]
 		if err != nil {
 			return bodyStatus(err)

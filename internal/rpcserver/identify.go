@@ -67,7 +67,7 @@ func (x *exchange) identify() error {
 		return nil
 	}
 	caller, err := x.s.verifier.Identify(x.who.policy, &x.c.peer,
-		&identity.Request{Method: x.r.Method, Path: x.path, Header: x.r.Header, Body: x.body})
+		&identity.Request{Method: x.http.r.Method, Path: x.path, Header: x.http.r.Header, Body: x.body})
 	if err != nil {
 		x.who.name, x.who.cause, x.who.err = "unproven", err, unauthenticated(err)
 		x.hold()

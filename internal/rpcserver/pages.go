@@ -88,7 +88,7 @@ func (x *exchange) servePage() {
 		return
 	}
 	switch {
-	case x.r.Method != http.MethodGet && x.r.Method != http.MethodHead:
+	case x.http.r.Method != http.MethodGet && x.http.r.Method != http.MethodHead:
 		x.refuseVerb("GET, HEAD")
 	case page == nil:
 		x.serveMetrics()
@@ -108,10 +108,10 @@ func (p *pages) healthNow() []byte {
 }
 
 func (x *exchange) servePlain(mediaType []string, page []byte) {
-	h := x.w.Header()
+	h := x.http.w.Header()
 	h["Content-Type"] = mediaType
 	h["Content-Length"] = []string{strconv.Itoa(len(page))}
-	_, _ = x.w.Write(page) // net/http ends the connection itself where this fails
+	_, _ = x.http.w.Write(page) // net/http ends the connection itself where this fails
 }
 
 // metricsMethod stands for GET /metrics where rights are decided. Rules that name methods never cover it.

@@ -14,7 +14,7 @@ const strangersBody = 64 << 10
 
 // stranger tells whether a request comes from elsewhere and names nobody whom the policy knows.
 func (x *exchange) stranger() bool {
-	return !x.c.peer.Local && !x.s.verifier.Known(x.s.policy.Load(), &x.c.peer, x.r.Header)
+	return !x.c.peer.Local && !x.s.verifier.Known(x.s.policy.Load(), &x.c.peer, x.http.r.Header)
 }
 
 // unprovenDelay is how long a caller from elsewhere waits to be told that its credentials are wrong. Whoever
@@ -31,7 +31,7 @@ func (x *exchange) hold() {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-x.r.Context().Done():
+	case <-x.http.r.Context().Done():
 	case <-x.s.reads.Done():
 	}
 }

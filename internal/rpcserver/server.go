@@ -129,6 +129,11 @@ type Server struct {
 	workers   workers
 	turns     turns
 
+	latest  latest
+	serving sync.WaitGroup // usual requests
+
+	draining atomic.Bool // the server ends
+
 	reads, writes             context.Context // what the calls' contexts come from
 	cancelReads, cancelWrites context.CancelFunc
 }
@@ -235,11 +240,16 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 
 // drain ends the server.
 func (s *Server) drain(hs *http.Server) {
+	s.draining.Store(true)
 	patience := time.AfterFunc(s.deadlines.Drain, s.cancelReads)
 	longest := max(s.deadlines.Drain, s.deadlines.Write) + s.deadlines.Grace + errorTime
 	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()
-	if err := hs.Shutdown(ctx); err != nil {
+	err := hs.Shutdown(ctx)
+	if err == nil {
+		err = s.finish(ctx)
+	}
+	if err != nil {
 		s.log.Warn().Err(err).Msg("connections are cut that did not come to their end")
 		s.cancelWrites()
 		hs.Close()
@@ -248,4 +258,19 @@ func (s *Server) drain(hs *http.Server) {
 	s.cancelReads()
 	s.cancelWrites()
 	s.workers.close()
+}
+
+// finish waits for the usual requests that are being served. No more may begin.
+func (s *Server) finish(ctx context.Context) error {
+	none := make(chan struct{})
+	go func() {
+		s.serving.Wait()
+		close(none)
+	}()
+	select {
+	case <-none:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

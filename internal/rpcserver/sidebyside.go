@@ -92,7 +92,7 @@ func (x *exchange) appendMember(answer []byte, answered bool) bool {
 // calls change but the caller's rights as they are found out, of which it takes a copy.
 func (x *exchange) fork() *exchange {
 	y := x.s.borrow()
-	y.c, y.r, y.path, y.start, y.headers, y.who, y.batch = x.c, x.r, x.path, x.start, x.headers, x.who, true
+	y.c, y.wire, y.http, y.path, y.start, y.headers, y.who, y.batch = x.c, x.wire, x.http, x.path, x.start, x.headers, x.who, true
 	if x.who.plain != nil {
 		plain := *x.who.plain
 		plain.rights = slices.Clone(plain.rights)

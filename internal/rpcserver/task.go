@@ -115,26 +115,6 @@ func (x *exchange) abandon(mark int) {
 	x.s.metrics.abandoned.Add(1)
 }
 
-// context is what a handler runs under. A read ends with its deadline, with its client and with the server;
-// a write with its deadline only.
-func (x *exchange) context(m *registry.Method, rec *record) (context.Context, func()) {
-	if m.Effect != registry.EffectRead {
-		ctx, cancel := context.WithDeadline(x.s.writes, rec.deadline)
-		return registry.WithCaller(ctx, rec.caller), cancel
-	}
-	ctx, cancel := context.WithDeadline(x.s.reads, rec.deadline)
-	c := x.c
-	stop := context.AfterFunc(x.r.Context(), func() {
-		if c.gone() {
-			cancel()
-		}
-	})
-	return registry.WithCaller(ctx, rec.caller), func() {
-		stop()
-		cancel()
-	}
-}
-
 func discard([]byte) error { return nil }
 
 // await waits for the handler, and, once the context is done, for a grace more.
@@ -215,7 +195,7 @@ func (x *exchange) pass(p []byte) error {
 			return limit
 		}
 		x.stream, x.onWire = true, true
-		x.begin(x.announced())
+		x.wire.begin(x.announced())
 	}
 	x.streamed += len(p)
 	return x.write(p)

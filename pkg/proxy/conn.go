@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"syscall"
 	"time"
@@ -24,14 +23,21 @@ type conn struct {
 	in         [bufferSize]byte
 	start, end int // what of in has been read and not been taken
 
-	raw   syscall.RawConn
-	look  func(fd uintptr) // these are made once, since they would be made anew for each use
-	alive bool             // what look saw
-	poll  func(fd uintptr)
-	read  func(fd uintptr) bool
-	into  [2][]byte // what read reads into
-	n     int       // what read did
-	err   error
+	// What the call that uses the connection waits by.
+	ctx   context.Context
+	alone func() bool // no other call is under way
+	stop  func() bool // gives up ending waits with ctx; nil: they do not end with it yet
+
+	raw      syscall.RawConn
+	look     func(fd uintptr) // these are made once, since they would be made anew for each use
+	alive    bool             // what look saw
+	poll     func(fd uintptr)
+	read     func(fd uintptr) bool
+	write    func(fd uintptr) bool
+	parts    [2][]byte // what is read into, or written
+	blocking bool      // read waits for something to read
+	n        int       // what read or write did
+	err      error
 }
 
 func newConn(c *net.UnixConn, path string) (*conn, error) {
@@ -49,33 +55,102 @@ func newConn(c *net.UnixConn, path string) (*conn, error) {
 		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
 	}
 	n.read = func(fd uintptr) bool {
-		n.n, n.err = unix.Readv(int(fd), n.into[:])
-		return !errors.Is(n.err, unix.EAGAIN)
+		n.n, n.err = unix.Readv(int(fd), n.parts[:])
+		return !n.blocking || !errors.Is(n.err, unix.EAGAIN)
+	}
+	n.write = func(fd uintptr) bool {
+		n.n, n.err = unix.Write(int(fd), n.parts[0])
+		return true
 	}
 	return n, nil
+}
+
+// begin gives the connection to a call.
+func (c *conn) begin(ctx context.Context, alone func() bool) {
+	c.ctx, c.alone, c.stop = ctx, alone, nil
+}
+
+// finish takes it back, and tells whether it can still be used.
+func (c *conn) finish() bool {
+	c.ctx, c.alone = nil, nil
+	return c.stop == nil || c.stop()
+}
+
+// lateness is what an upstream that has been told the deadline gets to say so itself; it knows better what of
+// the call has been done. It is shorter than what the pipeline waits for.
+const lateness = 20 * time.Millisecond
+
+// endWithCall has what waits on the connection end with the call. It is for when something has to be waited for:
+// it costs timers and more.
+func (c *conn) endWithCall() {
+	if c.stop != nil {
+		return
+	}
+	ctx := c.ctx
+	c.stop = context.AfterFunc(ctx, func() {
+		at := time.Now()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			at = at.Add(lateness)
+		}
+		_ = c.SetDeadline(at) // fails where the connection is closed
+	})
+}
+
+// send writes p.
+func (c *conn) send(p []byte) error {
+	c.parts = [2][]byte{p}
+	err := c.raw.Write(c.write)
+	c.parts = [2][]byte{}
+	switch {
+	case err != nil:
+		return err
+	case c.err != nil && !errors.Is(c.err, unix.EAGAIN) && !errors.Is(c.err, unix.EINTR):
+		return &net.OpError{Op: "write", Net: "unix", Err: c.err}
+	case c.n == len(p):
+		return nil
+	}
+	c.endWithCall()
+	_, err = c.Write(p[max(c.n, 0):])
+	return err
+}
+
+// receive reads what there is into p, and what does not fit there into more, by one system call. It waits for
+// something to come: first in the kernel where that is worth it. The end of the connection is errCut.
+func (c *conn) receive(p, more []byte) (int, error) {
+	c.parts, c.blocking = [2][]byte{p, more}, false
+	defer func() { c.parts = [2][]byte{} }()
+	waited := false
+	for {
+		err := c.raw.Read(c.read)
+		switch {
+		case err != nil:
+			return 0, err
+		case errors.Is(c.err, unix.EINTR):
+		case errors.Is(c.err, unix.EAGAIN) && !waited && c.alone():
+			waited = true
+			c.wait()
+		case errors.Is(c.err, unix.EAGAIN):
+			c.endWithCall()
+			c.blocking = true
+		case c.err != nil:
+			return 0, &net.OpError{Op: "read", Net: "unix", Err: c.err}
+		case c.n == 0:
+			return 0, errCut
+		default:
+			return c.n, nil
+		}
+	}
 }
 
 // aheadOfChunks is how much is read along with a chunk of what follows it: the head of the next one.
 const aheadOfChunks = 512
 
 // readChunk reads into p, which ends where a chunk does, and a little of what follows into the buffer, which must
-// be empty, by one system call.
+// be empty.
 func (c *conn) readChunk(p []byte) (int, error) {
-	c.into = [2][]byte{p, c.in[:aheadOfChunks]}
-	err := c.raw.Read(c.read)
-	c.into = [2][]byte{}
-	switch {
-	case err != nil:
-		return 0, err
-	case errors.Is(c.err, unix.EINTR):
-		return 0, nil
-	case c.err != nil:
-		return 0, &net.OpError{Op: "read", Net: "unix", Err: c.err}
-	case c.n == 0:
-		return 0, errCut
-	}
-	c.start, c.end = 0, max(0, c.n-len(p))
-	return min(c.n, len(p)), nil
+	n, err := c.receive(p, c.in[:aheadOfChunks])
+	c.start, c.end = 0, max(0, n-len(p))
+	return min(n, len(p)), err
 }
 
 // usable tells whether the other side has neither hung up nor sent what nobody asked for.
@@ -95,22 +170,6 @@ func (c *conn) wait() {
 	_ = c.raw.Control(c.poll)
 }
 
-// lateness is what an upstream that has been told the deadline gets to say so itself; it knows better what of
-// the call has been done. It is shorter than what the pipeline waits for.
-const lateness = 20 * time.Millisecond
-
-// endWith ends what waits on the connection when ctx is done. The function that comes back gives that up, and
-// tells whether the connection can still be used.
-func (c *conn) endWith(ctx context.Context) (stop func() bool) {
-	return context.AfterFunc(ctx, func() {
-		at := time.Now()
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			at = at.Add(lateness)
-		}
-		_ = c.SetDeadline(at) // fails where the connection is closed
-	})
-}
-
 // errCut is an upstream that hung up before its answer was whole.
 var errCut = errors.New("it ended the connection in the midst of its answer")
 
@@ -121,11 +180,8 @@ func (c *conn) fill() error {
 		c.end -= c.start
 		c.start = 0
 	}
-	n, err := c.Read(c.in[c.end:])
+	n, err := c.receive(c.in[c.end:], nil)
 	c.end += n
-	if errors.Is(err, io.EOF) {
-		return errCut
-	}
 	return err
 }
 

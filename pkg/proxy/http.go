@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -146,8 +145,8 @@ func (b *body) Read(p []byte) (n int, err error) {
 		b.c.start += n
 	} else if b.chunked && int64(len(p)) == b.left {
 		n, err = b.c.readChunk(p)
-	} else if n, err = b.c.Read(p); errors.Is(err, io.EOF) {
-		err = errCut
+	} else {
+		n, err = b.c.receive(p, nil)
 	}
 	b.left -= int64(n)
 	b.ended = b.left == 0 && !b.chunked

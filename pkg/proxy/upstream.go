@@ -26,6 +26,7 @@ type upstream struct {
 
 	ids    atomic.Uint64 // of requests
 	pool   pool
+	alone  func() bool // pool.alone, made once
 	access access
 
 	found   atomic.Pointer[string] // the socket where it was last reached
@@ -35,7 +36,9 @@ type upstream struct {
 }
 
 func newUpstream(u Upstream, uids []uint32, log zerolog.Logger) *upstream {
-	return &upstream{Upstream: u, uids: uids, log: log.With().Str("upstream", u.Prefix).Logger()}
+	up := &upstream{Upstream: u, uids: uids, log: log.With().Str("upstream", u.Prefix).Logger()}
+	up.alone = up.pool.alone
+	return up
 }
 
 // exchange is what one call needs besides its connection. It is kept for the next one.
@@ -89,9 +92,9 @@ func (u *upstream) call(ctx context.Context, m *registry.Method, params []byte, 
 
 // exchange sends the request and takes the answer.
 func (u *upstream) exchange(ctx context.Context, c *conn, x *exchange, out *registry.Out) error {
-	stop := c.endWith(ctx)
-	last, err := x.run(c, u.pool.alone(), out)
-	if stop() && reusable(err) && !last {
+	c.begin(ctx, u.alone)
+	last, err := x.run(c, out)
+	if c.finish() && reusable(err) && !last {
 		c.used = true
 		u.pool.keep(c)
 	} else {
@@ -105,12 +108,12 @@ func (u *upstream) exchange(ctx context.Context, c *conn, x *exchange, out *regi
 func reusable(err error) bool { return err == nil || isAnswer(err) }
 
 // run sends the request and passes the answer on. last says that the connection ends with it.
-func (x *exchange) run(c *conn, alone bool, out *registry.Out) (last bool, err error) {
-	if _, err := c.Write(x.request); err != nil {
+func (x *exchange) run(c *conn, out *registry.Out) (last bool, err error) {
+	if err := c.send(x.request); err != nil {
 		return true, err
 	}
-	if alone {
-		c.wait()
+	if c.alone() {
+		c.wait() // nothing can have come yet
 	}
 	h, err := c.readHead()
 	x.answered = c.end > 0 || err == nil
