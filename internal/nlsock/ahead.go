@@ -49,7 +49,9 @@ func (h *ahead) run(c *Conn) {
 	defer close(h.full)
 	var d datagram
 	receive := func(fd uintptr) bool {
-		d.n, d.err = recvInto(fd, d.buf)
+		if d.err = c.unwanted(); d.err == nil {
+			d.n, d.err = recvInto(fd, d.buf, unix.MSG_DONTWAIT)
+		}
 		return true
 	}
 	for !h.over.Load() {

@@ -100,7 +100,7 @@ func (l *Listener) hear(ctx context.Context, raw syscall.RawConn, events chan<- 
 // that matters.
 func (l *Listener) take(fd uintptr, buf []byte, wants func(Message) bool) (heard, told bool, err error) {
 	for range listenBurst {
-		n, err := recvInto(fd, buf)
+		n, err := recvInto(fd, buf, 0)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return heard, told, nil

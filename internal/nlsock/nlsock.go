@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,16 +38,17 @@ const bufferSize = 64 << 10
 
 // Conn is one netlink socket. Its zero value is not usable; see [Dial].
 type Conn struct {
-	nl  *netlink.Conn
-	raw syscall.RawConn
+	file *os.File
+	raw  syscall.RawConn
 
-	seq   uint32
-	inUse bool // a request was sent whose answer has not been read to its end
+	seq       uint32
+	inUse     bool        // a request was sent whose answer has not been read to its end
+	cancelled atomic.Bool // nothing is sent or received any more
 
 	buf []byte  // what is received goes here
 	req Request // what is sent is built here
 
-	// The transfer between the poller's callbacks and their callers. The callbacks are made once, in
+	// The transfer between the callbacks of raw and their callers. The callbacks are made once, in
 	// Dial, because a closure for each datagram would be garbage for each datagram.
 	n         int
 	err       error
@@ -68,18 +70,47 @@ func Dial(protocol, netns int) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	raw, err := nl.SyscallConn()
+	file, err := unpolled(nl)
 	if err != nil {
-		nl.Close()
 		return nil, fmt.Errorf("open netlink socket: %w", err)
 	}
-	c := &Conn{nl: nl, raw: raw, buf: make([]byte, bufferSize)}
+	c := &Conn{file: file, buf: make([]byte, bufferSize)}
+	if c.raw, err = file.SyscallConn(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open netlink socket: %w", err), file.Close())
+	}
 	c.recv, c.send, c.interrupt = c.recvNow, c.sendNow, c.interruptNow
 	return c, nil
 }
 
-// Close closes the socket and unblocks whoever waits on it.
-func (c *Conn) Close() error { return c.nl.Close() }
+// patience is how long a receiver sits in the kernel before it looks whether it is still wanted.
+const patience = 50 * time.Millisecond
+
+// unpolled is the socket of nl, which is closed, as a file that the Go runtime does not poll. The kernel answers
+// a request before the call that sends it returns, and makes the next datagram of a dump while one is received: nobody
+// has to be woken. Were the socket polled, each datagram would wake a thread of the runtime that finds nothing to do.
+func unpolled(nl *netlink.Conn) (*os.File, error) {
+	defer nl.Close() // which ends the polling; the socket stays
+	raw, err := nl.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd := -1
+	control := raw.Control(func(polled uintptr) { fd, err = unix.FcntlInt(polled, unix.F_DUPFD_CLOEXEC, 0) })
+	if err := errors.Join(control, err); err != nil {
+		return nil, err
+	}
+	limit := unix.NsecToTimeval(patience.Nanoseconds())
+	if err := errors.Join(unix.SetNonblock(fd, false), unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), "netlink"), nil
+}
+
+// Close closes the socket and has whoever waits on it return soon.
+func (c *Conn) Close() error {
+	c.cancelled.Store(true)
+	return c.file.Close()
+}
 
 // Reusable tells whether the socket can carry another request. It cannot while an answer is not read
 // to its end: after an early stop, a cancelled context or a broken message, close it.
@@ -120,7 +151,7 @@ var errInUse = errors.New("socket has an unfinished request")
 
 // interruptNow makes every wait on the socket end, now and in future: a Conn whose request was
 // cancelled is not used again.
-func (c *Conn) interruptNow() { _ = c.nl.SetDeadline(time.Unix(1, 0)) }
+func (c *Conn) interruptNow() { c.cancelled.Store(true) }
 
 func (c *Conn) transmit() error {
 	if err := c.raw.Write(c.send); err != nil {
@@ -131,8 +162,18 @@ func (c *Conn) transmit() error {
 
 // sendNow writes the request. A netlink socket that is not connected sends to the kernel (port 0).
 func (c *Conn) sendNow(fd uintptr) bool {
-	_, c.err = ignoringEINTR(func() (int, error) { return unix.Write(int(fd), c.req.b) })
-	return !errors.Is(c.err, unix.EAGAIN)
+	if c.err = c.unwanted(); c.err == nil {
+		_, c.err = ignoringEINTR(func() (int, error) { return unix.Write(int(fd), c.req.b) })
+	}
+	return true
+}
+
+// unwanted is the error of a Conn on which nobody waits any more.
+func (c *Conn) unwanted() error {
+	if c.cancelled.Load() {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
 }
 
 // receive returns the next datagram.
@@ -156,16 +197,22 @@ func (c *Conn) whole(d datagram) ([]byte, error) {
 	return d.buf[:d.n], nil
 }
 
-// recvNow reads one datagram.
+// recvNow reads one datagram, and waits for it until nobody wants it any more.
 func (c *Conn) recvNow(fd uintptr) bool {
-	c.n, c.err = recvInto(fd, c.buf)
-	return !errors.Is(c.err, unix.EAGAIN)
+	for {
+		if c.err = c.unwanted(); c.err != nil {
+			return true
+		}
+		if c.n, c.err = recvInto(fd, c.buf, 0); c.err != unix.EAGAIN {
+			return true
+		}
+	}
 }
 
 // recvInto reads one datagram. With MSG_TRUNC the kernel returns its real length (recv(2)).
-func recvInto(fd uintptr, buf []byte) (int, error) {
+func recvInto(fd uintptr, buf []byte, flags int) (int, error) {
 	return ignoringEINTR(func() (int, error) {
-		n, _, err := unix.Recvfrom(int(fd), buf, unix.MSG_TRUNC)
+		n, _, err := unix.Recvfrom(int(fd), buf, unix.MSG_TRUNC|flags)
 		return n, err
 	})
 }
