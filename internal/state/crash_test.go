@@ -187,33 +187,112 @@ func TestDiskErrorsLoseNothingThatWasAcknowledged(t *testing.T) {
 			return nil
 		})
 		want := contents{}
+		var refused []contents // may be found until the disk takes something again
 		for n := 1; n <= 50; n++ {
 			key := fmt.Sprintf("k%d", rng.IntN(6))
 			change := s.regs["taps"].Put(key, thing{"x", n})
 			w, err := s.store.Begin(t.Context(), Intent{Method: "m.x", Changes: []Change{change}})
+			with := maps.Clone(want)
+			with["taps/"+key] = n
 			if err == nil {
 				_ = w.Done() // seen all the same
-				want["taps/"+key] = n
+				want, refused = with, nil
+			} else {
+				refused = append(refused, with)
 			}
 			if got := contentsOf(s.store); !maps.Equal(got, want) {
 				t.Fatalf("in memory: got %v, want %v", got, want)
+			}
+			if rng.IntN(5) == 0 {
+				foundAfterCut(t, disk, rng, append([]contents{want}, refused...))
 			}
 		}
 		disk.failBy(nil)
 		must(t, s.store.Set(s.regs["bridges"].Put("last", thing{"x", 0}))) // the disk is well again
 		want["bridges/last"] = 0
-		for _, keep := range []string{keepNone, keepAll, keepSome} {
-			store := open(t, "", Options{FS: disk.cutPower(disk.steps(), keep, rng)})
-			contentsOf(store)
-			for _, w := range store.Pending() {
-				must(t, w.Done())
-			}
-			if got := contentsOf(store); !maps.Equal(got, want) {
-				t.Fatalf("after a power cut (%s): got %v, want %v", keep, got, want)
-			}
-		}
+		foundAfterCut(t, disk, rng, []contents{want})
 	}
 	t.Logf("%d errors", errs)
+}
+
+// foundAfterCut cuts the power now, in every way, and starts on what is left: one of want.
+func foundAfterCut(t *testing.T, disk *simDisk, rng *rand.Rand, want []contents) {
+	t.Helper()
+	for _, keep := range []string{keepNone, keepAll, keepSome} {
+		store := open(t, "", Options{FS: disk.cutPower(disk.steps(), keep, rng)})
+		contentsOf(store) // registers
+		for _, w := range store.Pending() {
+			must(t, w.Done())
+		}
+		got := contentsOf(store)
+		if !slices.ContainsFunc(want, func(w contents) bool { return maps.Equal(w, got) }) {
+			t.Fatalf("after a power cut (%s): got %v, want one of %v", keep, got, want)
+		}
+	}
+}
+
+// TestJournalThatWasNotStarted: what stays of a journal that could not be started hides nothing that was
+// acknowledged since, whichever steps of its start and of its removal fail.
+func TestJournalThatWasNotStarted(t *testing.T) {
+	rng := rand.New(rand.NewPCG(testhost.Seed(t), 1))
+	for faults := range 1 << 7 {
+		disk := newSimDisk()
+		s := newScript(t, rng, disk)
+		add := func(key string, n int) {
+			w, err := s.store.Begin(t.Context(), Intent{Method: "m.x", Changes: []Change{s.regs["taps"].Put(key, thing{"x", n})}})
+			must(t, err)
+			must(t, w.Done())
+		}
+		left, err := s.store.Begin(t.Context(), Intent{Method: "m.x", Changes: []Change{s.regs["taps"].Put("a", thing{"x", 1})}})
+		must(t, err)
+		step := -1
+		disk.failBy(func(string) error {
+			if step++; step < 7 && faults>>step&1 == 1 {
+				return errDisk
+			}
+			return nil
+		})
+		_ = s.store.Fold()
+		disk.failBy(nil)
+		must(t, left.Done())
+		add("a", 2)
+		add("b", 3)
+		foundAfterCut(t, disk, rng, []contents{{"taps/a": 2, "taps/b": 3}})
+	}
+}
+
+// TestRefusedForWantOfRoom: a write that is refused says nothing of whether those before it are on the disk.
+func TestRefusedForWantOfRoom(t *testing.T) {
+	disk := newSimDisk()
+	disk.free = 8 << 10
+	s := newScript(t, nil, disk)
+	want := contents{}
+	for n := range 1000 {
+		w, err := s.store.Begin(t.Context(), Intent{Method: "m.x", Changes: []Change{s.regs["taps"].Put(fmt.Sprint(n), thing{"x", n})}})
+		if err != nil {
+			break
+		}
+		must(t, w.Done())
+		want[fmt.Sprintf("taps/%d", n)] = n
+	}
+	if len(want) == 0 || len(want) == 1000 {
+		t.Fatalf("%d were done", len(want))
+	}
+	from := disk.steps()
+	disk.mu.Lock() // the store folds beside this
+	disk.free = 1 << 20
+	disk.mu.Unlock()
+	must(t, s.store.Fold())
+	for cut := from; cut <= disk.steps(); cut++ {
+		store := open(t, "", Options{FS: disk.cutPower(cut, keepNone, nil)})
+		contentsOf(store)
+		for _, w := range store.Pending() {
+			must(t, w.Done())
+		}
+		if got := contentsOf(store); !maps.Equal(got, want) {
+			t.Fatalf("cut after %d: got %v, want %v", cut, got, want)
+		}
+	}
 }
 
 // TestFullDiskRefusesBeforeAndTakesOutcomes: what began can always be ended.

@@ -183,16 +183,9 @@ func (s *Store) rotate() error {
 	if err != nil {
 		return err
 	}
-	name := journalName(j.number + 1)
-	if err := writeFile(j.fs, name, line); err != nil {
-		return errors.Join(fmt.Errorf("start journal: %w", err), removeIfThere(j.fs, name))
-	}
-	if err := j.fs.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("start journal: %w", err), removeIfThere(j.fs, name))
-	}
-	f, err := j.fs.Open(name)
+	f, err := startFile(j.fs, journalName(j.number+1), line)
 	if err != nil {
-		return errors.Join(fmt.Errorf("start journal: %w", err), removeIfThere(j.fs, name))
+		return s.notStarted(fmt.Errorf("start journal: %w", err))
 	}
 	fault.Point("journal started")
 	if j.file != nil {
@@ -201,6 +194,30 @@ func (s *Store) rotate() error {
 	j.file, j.number, j.size, j.reserved = f, j.number+1, int64(len(line)), 0
 	j.unsynced = nil
 	return nil
+}
+
+// startFile makes a file with these contents, durable, and opens it.
+func startFile(dir FS, name string, b []byte) (File, error) {
+	if err := writeFile(dir, name, b); err != nil {
+		return nil, err
+	}
+	if err := dir.Sync(); err != nil {
+		return nil, err
+	}
+	return dir.Open(name)
+}
+
+// notStarted takes back what there may be of the journal that was to be started. Where it may stay for a start
+// to find, its first line would hide what is appended to the journal before it from now on: that one is given
+// up then, and the next write begins with another.
+func (s *Store) notStarted(cause error) error {
+	j := &s.journal
+	err := errors.Join(removeIfThere(j.fs, journalName(j.number+1)), j.fs.Sync())
+	if err != nil {
+		j.number++
+		j.damaged = cause
+	}
+	return errors.Join(cause, err)
 }
 
 // firstLine is what a journal begins with: what is open, and what the journal before it may lose, since it

@@ -165,7 +165,7 @@ func (s *Store) flush(b *batch) {
 	}
 	s.ended(items)
 	j.unsynced = append(j.unsynced, changesOf(items)...)
-	if b.sync {
+	if b.sync && len(items) > 0 { // else nothing was written, nor synced
 		j.unsynced = nil
 	}
 	s.foldLater(j.size >= max(j.foldSize, s.folded.Load()))
