@@ -122,10 +122,31 @@ func AppendTime(b []byte, t time.Time) []byte {
 // AppendAddr appends a as a string, without a zone; the zero Addr is "".
 func AppendAddr(b []byte, a netip.Addr) []byte {
 	b = append(b, '"')
-	if a.IsValid() {
+	switch {
+	case a.Is4():
+		b = appendAddr4(b, a.As4())
+	case a.IsValid():
 		b = a.WithZone("").AppendTo(b)
 	}
 	return append(b, '"')
+}
+
+// appendAddr4 is netip.Addr.AppendTo for IPv4, at half of the cost.
+func appendAddr4(b []byte, a [4]byte) []byte {
+	for i, v := range a {
+		if i > 0 {
+			b = append(b, '.')
+		}
+		switch {
+		case v >= 100:
+			b = append(b, '0'+v/100, '0'+v/10%10, '0'+v%10)
+		case v >= 10:
+			b = append(b, '0'+v/10, '0'+v%10)
+		default:
+			b = append(b, '0'+v)
+		}
+	}
+	return b
 }
 
 // AppendPrefix appends p as a string, address/length; the zero Prefix is "".

@@ -131,3 +131,13 @@ func TestAppendingDoesNotAllocate(t *testing.T) {
 		t.Errorf("appending allocates %v times", n)
 	}
 }
+
+// TestAppendAddressesOfEveryByte: IPv4 addresses are written by hand.
+func TestAppendAddressesOfEveryByte(t *testing.T) {
+	for v := range 256 {
+		addr := netip.AddrFrom4([4]byte{byte(v), byte(v * 7), byte(255 - v), byte(v * 31)})
+		if got := string(jsonwire.AppendAddr(nil, addr)); got != `"`+addr.String()+`"` {
+			t.Errorf("AppendAddr(%v) = %s", addr, got)
+		}
+	}
+}

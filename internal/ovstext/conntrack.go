@@ -71,21 +71,23 @@ func (c *Connection) Read(line string) error {
 // next cuts name=value or name=(value) off a list of them, in which no brackets stand in others. It is what parts is
 // in general, at a third of the cost: such lists come by the hundred thousand.
 func next(list string) (name, value, rest string) {
-	eq := strings.IndexByte(list, '=')
-	end := -1
-	if eq >= 0 && eq+1 < len(list) && list[eq+1] == '(' {
-		end = strings.IndexByte(list[eq:], ')')
+	i := 0
+	for i < len(list) && list[i] != '=' && list[i] != ',' {
+		i++
 	}
-	if end >= 0 {
-		name, value, rest = list[:eq], list[eq+2:eq+end], list[eq+end+1:]
-		return name, value, strings.TrimPrefix(rest, ",")
+	if i == len(list) || list[i] == ',' {
+		return list[:i], "", list[min(i+1, len(list)):]
 	}
-	part, rest := list, ""
-	if n := strings.IndexByte(list, ','); n >= 0 {
-		part, rest = list[:n], list[n+1:]
+	name, value = list[:i], list[i+1:]
+	if value != "" && value[0] == '(' {
+		if end := strings.IndexByte(value, ')'); end >= 0 {
+			return name, value[1:end], strings.TrimPrefix(value[end+1:], ",")
+		}
 	}
-	name, value, _ = strings.Cut(part, "=")
-	return name, value, rest
+	if end := strings.IndexByte(value, ','); end >= 0 {
+		return name, value[:end], value[end+1:]
+	}
+	return name, value, ""
 }
 
 func (c *Connection) member(name, value string) (fine bool) {
@@ -194,9 +196,37 @@ func (t *Tuple) member(name, value string) (fine bool) {
 
 // address reads an address that says nothing of a zone.
 func address(s string, to *netip.Addr) bool {
+	if a, ok := address4(s); ok {
+		*to = netip.AddrFrom4(a)
+		return true
+	}
 	a, err := netip.ParseAddr(s)
 	*to = a
 	return err == nil && a.Zone() == ""
+}
+
+// address4 reads an IPv4 address: what netip.ParseAddr does for most of what comes, at a third of the cost. Of anything
+// unusual it says that it is none.
+func address4(s string) (a [4]byte, ok bool) {
+	field, digits, value := 0, 0, uint(0)
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9':
+			if digits > 0 && value == 0 { // a number that begins with 0 is none
+				return a, false
+			}
+			value = value*10 + uint(c-'0')
+			if digits++; digits > 3 || value > 255 {
+				return a, false
+			}
+			a[field] = byte(value)
+		case c == '.' && digits > 0 && field < 3:
+			field, digits, value = field+1, 0, 0
+		default:
+			return a, false
+		}
+	}
+	return a, field == 3 && digits > 0
 }
 
 // Stats are counts of connections.

@@ -142,9 +142,19 @@ func valued(name, value string) Field {
 }
 
 // unsigned is a decimal number of so many bits.
-func unsigned(s string, bits int) (uint64, bool) {
-	v, err := strconv.ParseUint(s, 10, bits)
-	return v, err == nil
+func unsigned(s string, bits int) (v uint64, fine bool) {
+	if len(s) > 19 { // it may not fit
+		v, err := strconv.ParseUint(s, 10, bits)
+		return v, err == nil
+	}
+	for i := 0; i < len(s); i++ {
+		digit := uint64(s[i]) - '0'
+		if digit > 9 {
+			return 0, false
+		}
+		v = v*10 + digit
+	}
+	return v, s != "" && v>>(bits-1)>>1 == 0
 }
 
 // seconds is a number of seconds with an s behind it.

@@ -4,12 +4,17 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/geomind/my_os_server/internal/testhost"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -327,4 +332,27 @@ func FuzzShow(f *testing.F) {
 			t.Fatal(byDefault)
 		}
 	})
+}
+
+// TestNumbersAndAddresses: the short ways of reading them take what the library takes, and nothing else.
+func TestNumbersAndAddresses(t *testing.T) {
+	rng := rand.New(rand.NewPCG(testhost.Seed(t), 1))
+	pieces := []string{"0", "1", "9", "25", "255", "256", "65535", "65536", "4294967296", "9999999999999999999", "18446744073709551615", "18446744073709551616", ".", ".", ".", "", "-", "+", "_", " ", "a", "::", "%"}
+	for range testhost.Rounds(5) * 10_000 {
+		var b strings.Builder
+		for range 1 + rng.IntN(8) {
+			b.WriteString(pieces[rng.IntN(len(pieces))])
+		}
+		for _, bits := range []int{8, 16, 32, 64} {
+			v, ok := unsigned(b.String(), bits)
+			if want, err := strconv.ParseUint(b.String(), 10, bits); ok != (err == nil) || ok && v != want {
+				t.Fatalf("%q of %d bits: %d %v, want %d %v", b.String(), bits, v, ok, want, err)
+			}
+		}
+		var a netip.Addr
+		ok := address(b.String(), &a)
+		if want, err := netip.ParseAddr(b.String()); ok != (err == nil && want.Zone() == "") || ok && a != want {
+			t.Fatalf("%q: %v %v, want %v %v", b.String(), a, ok, want, err)
+		}
+	}
 }

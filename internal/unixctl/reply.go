@@ -18,11 +18,10 @@ const (
 
 // reply reads an answer: {"id": 0, "result": "...", "error": null}, its members in any order.
 type reply struct {
-	in    *bufio.Reader
-	f     func(line []byte) error
-	line  []byte // what has come of the line under way
-	rest  int    // bytes of what is not the result
-	ended error  // f's
+	in   *bufio.Reader
+	f    func(line []byte) error
+	line []byte // what has come of the line under way
+	rest int    // bytes of what is not the result
 }
 
 func newReply(r io.Reader, f func([]byte) error) *reply {
@@ -253,9 +252,6 @@ func (r *reply) last() error {
 func (r *reply) flush() error {
 	err := r.f(r.line)
 	r.line = r.line[:0]
-	if err != nil {
-		r.ended = err
-	}
 	return err
 }
 

@@ -108,9 +108,9 @@ func control(runDir, program string, pid int) string {
 	return usual
 }
 
-// Lines has the daemon carry out a command and calls f for each line of the answer, as it comes. A line holds until
-// f returns. An error of f ends the call and is returned as it is.
-func (d *Daemon) Lines(ctx context.Context, f func(line []byte) error, command string, args ...string) error {
+// Lines has the daemon carry out a command and calls f for each line of the answer, as it comes. An error of f ends
+// the call and is returned as it is.
+func (d *Daemon) Lines(ctx context.Context, f func(line string) error, command string, args ...string) error {
 	conn, err := d.dial(ctx)
 	if err != nil {
 		return d.lost(ctx, false, err)
@@ -121,11 +121,10 @@ func (d *Daemon) Lines(ctx context.Context, f func(line []byte) error, command s
 	if sent, err := send(conn, command, args); err != nil {
 		return d.lost(ctx, sent, err)
 	}
-	r := newReply(conn, f)
-	refusal, err := r.read()
+	refusal, ended, err := overlapped(conn, f)
 	switch {
-	case r.ended != nil:
-		return r.ended
+	case ended != nil:
+		return ended
 	case err != nil:
 		return d.lost(ctx, true, err)
 	case refusal != nil:
@@ -137,7 +136,7 @@ func (d *Daemon) Lines(ctx context.Context, f func(line []byte) error, command s
 // Text is Lines for an answer that is taken whole: at most 4 MiB.
 func (d *Daemon) Text(ctx context.Context, command string, args ...string) (string, error) {
 	var text []byte
-	err := d.Lines(ctx, func(line []byte) error {
+	err := d.Lines(ctx, func(line string) error {
 		if len(text)+len(line) > textLimit {
 			return &Unavailable{Program: d.Program, PID: d.PID, Socket: d.Socket, Sent: true, Err: ErrTooLarge}
 		}

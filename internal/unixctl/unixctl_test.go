@@ -57,7 +57,7 @@ func TestDaemons(t *testing.T) {
 		t.Errorf("%q %v", text, err)
 	}
 	enough := errors.New("enough")
-	if err := vswitchd.Lines(t.Context(), func([]byte) error { return enough }, "list-commands"); err != enough {
+	if err := vswitchd.Lines(t.Context(), func(string) error { return enough }, "list-commands"); err != enough {
 		t.Errorf("%v, want the function's own error", err)
 	}
 }
@@ -185,5 +185,49 @@ func TestFind(t *testing.T) {
 	}
 	if _, err := Find(filepath.Join(t.TempDir(), fmt.Sprint(strings.Repeat("x", 300))), "d"); err == nil || errors.Is(err, ErrNotRunning) {
 		t.Errorf("a path that cannot be: %v", err)
+	}
+}
+
+// TestLongAnswers: however long an answer is and wherever it breaks off, the lines that came are handed on in order,
+// and a caller who has enough ends the call.
+func TestLongAnswers(t *testing.T) {
+	const lines = 50_000
+	var text strings.Builder
+	for i := range lines {
+		fmt.Fprintf(&text, `line %d%s\n`, i, strings.Repeat("x", i%97))
+	}
+	answers := make(chan string, 1)
+	d := pretend(t, func(c net.Conn) {
+		var asked json.RawMessage
+		_ = json.NewDecoder(c).Decode(&asked)
+		_, _ = io.WriteString(c, <-answers)
+	})
+	enough := errors.New("enough")
+	for _, test := range []struct {
+		answer string
+		most   int
+		want   int
+		err    error
+	}{
+		{`{"id":0,"result":"` + text.String() + `","error":null}`, lines + 1, lines, nil},
+		{`{"id":0,"result":"` + text.String(), lines + 1, lines, io.ErrUnexpectedEOF},
+		{`{"id":0,"result":"` + text.String() + `\q`, lines + 1, lines, ErrProtocol},
+		{`{"id":0,"result":"` + text.String() + `","error":null}`, 1, 1, enough},
+		{`{"id":0,"result":"` + text.String() + `","error":null}`, lines / 2, lines / 2, enough},
+	} {
+		answers <- test.answer
+		n := 0
+		err := d.Lines(t.Context(), func(line string) error {
+			if want := fmt.Sprintf("line %d%s", n, strings.Repeat("x", n%97)); line != want {
+				t.Fatalf("line %d: %q, want %q", n, line, want)
+			}
+			if n++; n == test.most {
+				return enough
+			}
+			return nil
+		}, "c")
+		if n != test.want || !errors.Is(err, test.err) {
+			t.Errorf("%d lines and %v, want %d and %v", n, err, test.want, test.err)
+		}
 	}
 }

@@ -28,11 +28,11 @@ func (n *Net) OVSConntrack(ctx context.Context, p *registry.NetOVSConntrackParam
 	out := limitedTo(rows, p.Limit)
 	for _, datapath := range datapaths {
 		row := ovsConntrackRow{datapath: datapath}
-		err := d.Lines(ctx, func(line []byte) error {
-			if len(line) == 0 {
+		err := d.Lines(ctx, func(line string) error {
+			if line == "" {
 				return nil
 			}
-			if err := row.read(string(line)); err != nil {
+			if err := row.read(line); err != nil {
 				return err
 			}
 			return out.send(&row.row)
@@ -74,16 +74,16 @@ func (b *ovsConntrackRow) read(line string) error {
 	if err := e.Read(line); err != nil {
 		return garbled("ovs-vswitchd prints what is no connection", err.Error())
 	}
-	b.row = registry.OvsConntrackEntry{
-		Datapath: b.datapath, Protocol: e.Protocol, Zone: int64(e.Zone),
-		Family:           registry.Some(familyName(unix.AF_INET)),
-		TimeoutS:         number(e.HasTimeout, e.Timeout),
-		State:            registry.NonZero(strings.ToLower(e.State)),
-		Helper:           registry.NonZero(e.Helper),
-		TcpFlagsOriginal: registry.NonZero(e.FlagsOrig), TcpFlagsReply: registry.NonZero(e.FlagsRepl),
-		TcpWindowScaleOriginal: number(e.HasWScale, e.WScaleOrig), TcpWindowScaleReply: number(e.HasWScale, e.WScaleRepl),
-		SctpVtagOriginal: number(e.HasVTags, e.VTagOrig), SctpVtagReply: number(e.HasVTags, e.VTagReply),
-	}
+	row := &b.row
+	*row = registry.OvsConntrackEntry{} // and then field by field: a literal would be made elsewhere and copied
+	row.Datapath, row.Protocol, row.Zone = b.datapath, e.Protocol, int64(e.Zone)
+	row.Family = registry.Some(familyName(unix.AF_INET))
+	row.TimeoutS = number(e.HasTimeout, e.Timeout)
+	row.State = registry.NonZero(strings.ToLower(e.State))
+	row.Helper = registry.NonZero(e.Helper)
+	row.TcpFlagsOriginal, row.TcpFlagsReply = registry.NonZero(e.FlagsOrig), registry.NonZero(e.FlagsRepl)
+	row.TcpWindowScaleOriginal, row.TcpWindowScaleReply = number(e.HasWScale, e.WScaleOrig), number(e.HasWScale, e.WScaleRepl)
+	row.SctpVtagOriginal, row.SctpVtagReply = number(e.HasVTags, e.VTagOrig), number(e.HasVTags, e.VTagReply)
 	if e.Original.Source.Is6() {
 		b.row.Family = registry.Some(familyName(unix.AF_INET6))
 	}
@@ -103,9 +103,11 @@ func (b *ovsConntrackRow) read(line string) error {
 	if strings.HasPrefix(b.datapath, userspaceDatapath) { // the kernel keeps one state, which is told twice
 		b.row.StateReply = registry.NonZero(strings.ToLower(e.StateReply))
 	}
-	b.row.Original, b.row.Reply = ovsTuple(&e.Original, protocol), ovsTuple(&e.Reply, protocol)
+	ovsTuple(&b.row.Original, &e.Original, protocol)
+	ovsTuple(&b.row.Reply, &e.Reply, protocol)
 	if e.Master.Source.IsValid() {
-		b.master = ovsTuple(&e.Master, protocol)
+		b.master = registry.ConntrackTuple{}
+		ovsTuple(&b.master, &e.Master, protocol)
 		b.row.Master = &b.master
 	}
 	b.row.Status = b.statusNames(e.Status)
@@ -124,9 +126,9 @@ func (b *ovsConntrackRow) statusNames(text string) []string {
 	return b.status
 }
 
-// ovsTuple is one direction as it is answered. Protocols without ports are printed with ports of 0.
-func ovsTuple(t *ovstext.Tuple, protocol uint8) registry.ConntrackTuple {
-	row := registry.ConntrackTuple{Source: t.Source, Destination: t.Destination}
+// ovsTuple fills in one direction, as it is answered. Protocols without ports are printed with ports of 0.
+func ovsTuple(row *registry.ConntrackTuple, t *ovstext.Tuple, protocol uint8) {
+	row.Source, row.Destination = t.Source, t.Destination
 	switch protocol {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP:
 		row.SourcePort, row.DestinationPort = number(t.HasPorts, t.SourcePort), number(t.HasPorts, t.DestinationPort)
@@ -135,9 +137,8 @@ func ovsTuple(t *ovstext.Tuple, protocol uint8) registry.ConntrackTuple {
 		row.IcmpType, row.IcmpCode, row.IcmpID = number(true, t.ICMPType), number(true, t.ICMPCode), number(true, t.ICMPID)
 	}
 	if t.HasCounters {
-		addCounters(&row, ct.Counters{Packets: t.Packets, Bytes: t.Bytes})
+		addCounters(row, ct.Counters{Packets: t.Packets, Bytes: t.Bytes})
 	}
-	return row
 }
 
 // OVSConntrackStats handles net.ovs.conntrack.stats. What a datapath has not is absent.

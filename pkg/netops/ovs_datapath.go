@@ -74,8 +74,7 @@ func cappedCounters(m map[string]int64) map[string]int64 {
 // datapathFlows sends the flows of one datapath, at most so many.
 func (n *Net) datapathFlows(ctx context.Context, d *unixctl.Daemon, datapath string, limit int64, rows *registry.Stream[registry.DatapathItem]) error {
 	row, core, sent := datapathFlowRow{}, -1, int64(0)
-	err := d.Lines(ctx, func(line []byte) error {
-		text := string(line)
+	err := d.Lines(ctx, func(text string) error {
 		if c, ok := ovstext.DumpTitle(text); ok {
 			core = c
 			return nil
