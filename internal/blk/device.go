@@ -21,20 +21,9 @@ var _ io.ReaderAt = (*Device)(nil)
 // is ENXIO where the node belongs to another device than n. It may wait for a device that does not
 // answer, and so may every read.
 func OpenDevice(path string, n Number) (*Device, error) {
-	fd, err := retry(func() (int, error) {
-		return unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	})
+	fd, st, err := openNode(path, n, unix.O_RDONLY)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	var st unix.Stat_t
-	err = unix.Fstat(fd, &st)
-	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFBLK || rdev(&st) != n) {
-		err = unix.ENXIO
-	}
-	if err != nil {
-		unix.Close(fd)
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		return nil, err
 	}
 	return &Device{fd, nodeOf(&st)}, nil
 }
@@ -43,20 +32,28 @@ func OpenDevice(path string, n Number) (*Device, error) {
 // holds the device: as long as the file is open no other device gets its number. The error is ENXIO where
 // the node belongs to another device than n.
 func OpenNode(path string, n Number, flags int) (*os.File, error) {
-	fd, err := retry(func() (int, error) { return unix.Open(path, flags|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) })
+	fd, _, err := openNode(path, n, flags)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		return nil, err
 	}
-	var st unix.Stat_t
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// openNode opens a node, and judges by what was opened whether it is the device's.
+func openNode(path string, n Number, flags int) (fd int, st unix.Stat_t, err error) {
+	fd, err = retry(func() (int, error) { return unix.Open(path, flags|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return -1, st, &os.PathError{Op: "open", Path: path, Err: err}
+	}
 	err = unix.Fstat(fd, &st)
 	if err == nil && (st.Mode&unix.S_IFMT != unix.S_IFBLK || rdev(&st) != n) {
 		err = unix.ENXIO
 	}
 	if err != nil {
 		unix.Close(fd)
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		return -1, st, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	return fd, st, nil
 }
 
 // Fetch has the kernel begin to read a stretch of an open device, and does not wait for it: a read will find it, or

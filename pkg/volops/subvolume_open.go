@@ -247,7 +247,8 @@ func (f *openBtrfs) quotaOf(ctx context.Context, id uint64) (*registry.Subvolume
 	if err != nil || !found {
 		return nil, err
 	}
-	return quotaRow(&q), nil
+	row := quotaRow(&q)
+	return &row, nil
 }
 
 // subvolumeRow is what a subvolume says of itself.
@@ -273,8 +274,9 @@ func subvolumeRow(s *btrfs.Subvolume) registry.Subvolume {
 	}
 }
 
-func quotaRow(q *btrfs.Qgroup) *registry.SubvolumeQuota {
-	row := &registry.SubvolumeQuota{
+// quotaRow is what a quota group says.
+func quotaRow(q *btrfs.Qgroup) registry.SubvolumeQuota {
+	row := registry.SubvolumeQuota{
 		Qgroup: q.ID.String(), ReferencedBytes: clip(q.Referenced), ExclusiveBytes: clip(q.Exclusive),
 		MaxReferencedBytes: optLimit(q.MaxReferenced), MaxExclusiveBytes: optLimit(q.MaxExclusive),
 	}

@@ -98,27 +98,9 @@ func (f *openBtrfs) quotas(ctx context.Context) (btrfs.QuotaStatus, error) {
 
 // fill makes the row of one subvolume.
 func (l *subvolumeList) fill(s *btrfs.Subvolume) error {
-	l.row = registry.Subvolume{
-		ID:           clip(s.ID),
-		FSPath:       s.Path,
-		Path:         registry.NonZero(l.reach.path(s.Path)),
-		ParentID:     clip(s.Parent),
-		Dirid:        registry.Some(clip(s.Dir)),
-		Generation:   clip(s.Generation),
-		UUID:         optUUID(s.UUID),
-		ParentUUID:   optUUID(s.ParentUUID),
-		ReceivedUUID: optUUID(s.ReceivedUUID),
-		ReadOnly:     s.ReadOnly,
-		Default:      registry.NonZero(s.ID == l.def),
-		Otransid:     registry.NonZero(clip(s.OTransID)),
-		Ctransid:     registry.NonZero(clip(s.CTransID)),
-		Stransid:     registry.NonZero(clip(s.STransID)),
-		Rtransid:     registry.NonZero(clip(s.RTransID)),
-		CreatedAt:    instant(s.OTime),
-		ChangedAt:    instant(s.CTime),
-		SentAt:       instant(s.STime),
-		ReceivedAt:   instant(s.RTime),
-	}
+	l.row = subvolumeRow(s)
+	l.row.Path = registry.NonZero(l.reach.path(s.Path))
+	l.row.Default = registry.NonZero(s.ID == l.def)
 	return l.fillQuota(s.ID)
 }
 
@@ -130,17 +112,7 @@ func (l *subvolumeList) fillQuota(id uint64) error {
 	if err != nil || !found {
 		return err
 	}
-	q := &l.qgroup
-	l.quota = registry.SubvolumeQuota{
-		Qgroup:             q.ID.String(),
-		ReferencedBytes:    clip(q.Referenced),
-		ExclusiveBytes:     clip(q.Exclusive),
-		MaxReferencedBytes: optLimit(q.MaxReferenced),
-		MaxExclusiveBytes:  optLimit(q.MaxExclusive),
-	}
-	for _, parent := range q.Parents {
-		l.quota.Parents = append(l.quota.Parents, parent.String())
-	}
+	l.quota = quotaRow(&l.qgroup)
 	l.row.Quota = &l.quota
 	return nil
 }
