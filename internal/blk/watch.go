@@ -2,8 +2,10 @@ package blk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,14 +39,24 @@ func Watch(ctx context.Context) (<-chan struct{}, error) {
 }
 
 func watch(f *os.File, events chan<- struct{}) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
 	buf := make([]byte, 16<<10)
-	for {
-		n, err := f.Read(buf)
-		lost := err != nil && isErrno(err, unix.ENOBUFS)
-		if err != nil && !lost {
+	// Once the kernel has dropped an event it drops all that come, without a further word, until the last that it
+	// kept was received (netlink_overrun in net/netlink/af_netlink.c).
+	for dropping := false; ; {
+		n, err := receive(raw, buf, !dropping)
+		switch {
+		case err == unix.ENOBUFS:
+			dropping = true
+			continue
+		case err == unix.EAGAIN:
+			dropping = false
+		case err != nil:
 			return
-		}
-		if !lost && !isBlockEvent(buf[:n]) {
+		case !isBlockEvent(buf[:n]):
 			continue
 		}
 		time.Sleep(settle)
@@ -55,9 +67,13 @@ func watch(f *os.File, events chan<- struct{}) {
 	}
 }
 
-func isErrno(err error, errno unix.Errno) bool {
-	pe, ok := err.(*os.PathError)
-	return ok && pe.Err == errno
+// receive takes one event. Where there is none, it waits, or fails with EAGAIN.
+func receive(raw syscall.RawConn, buf []byte, wait bool) (n int, err error) {
+	closed := raw.Read(func(fd uintptr) bool {
+		n, err = unix.Read(int(fd), buf)
+		return err != unix.EAGAIN || !wait
+	})
+	return n, cmp.Or(closed, err)
 }
 
 // isBlockEvent tells whether a message of the kernel is of a block device that came or changed: a heading

@@ -32,6 +32,7 @@ type Listener struct {
 	Events <-chan struct{}
 
 	overruns atomic.Int64
+	dropping bool // the kernel dropped some, and goes on to until it was seen that it keeps none; hear's own
 }
 
 // Overruns is how often the kernel dropped notifications, each of which is an event too.
@@ -97,16 +98,20 @@ func (l *Listener) hear(ctx context.Context, raw syscall.RawConn, events chan<- 
 }
 
 // take receives what is there, as far as it is not more than a burst, and tells whether it was anything, and anything
-// that matters.
+// that matters. Once the kernel has dropped a notification it drops all that come, without a further word, until
+// the last that it kept was received (netlink_overrun in net/netlink/af_netlink.c); so what was read anew before then
+// may be out of date.
 func (l *Listener) take(fd uintptr, buf []byte, wants func(Message) bool) (heard, told bool, err error) {
 	for range listenBurst {
 		n, err := recvInto(fd, buf, 0)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
+			heard, told = heard || l.dropping, told || l.dropping
+			l.dropping = false
 			return heard, told, nil
 		case errors.Is(err, unix.ENOBUFS):
 			l.overruns.Add(1)
-			told = true
+			l.dropping = true
 		case err != nil:
 			return heard, told, err
 		default:
@@ -114,7 +119,7 @@ func (l *Listener) take(fd uintptr, buf []byte, wants func(Message) bool) (heard
 		}
 		heard = true
 	}
-	return heard, told, nil
+	return heard, told || l.dropping, nil
 }
 
 // matters looks at every message of a datagram, whatever the others are: wants may keep something of each. What cannot
