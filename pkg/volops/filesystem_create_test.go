@@ -188,6 +188,8 @@ func TestFilesystemParams(t *testing.T) {
 		{"label", []any{"type", "swap", "label", strings.Repeat("x", 17)}},
 		{"uuid", []any{"type", "vfat", "uuid", guid}},
 		{"uuid", []any{"type", "ext4", "uuid", "1234-ABCD"}},
+		{"uuid", []any{"type", "ext4", "uuid", "00000000-0000-0000-0000-000000000000"}},
+		{"uuid", []any{"type", "vfat", "uuid", "0000-0000"}},
 		{"options.node_size_bytes", []any{"type", "ext4", "options", map[string]any{"node_size_bytes": 16384}}},
 		{"options.lazy_init", []any{"type", "btrfs", "options", map[string]any{"lazy_init": true}}},
 		{"options.node_size_bytes", []any{"type", "btrfs", "options", map[string]any{"node_size_bytes": 5000}}},

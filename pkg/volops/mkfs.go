@@ -66,6 +66,9 @@ func (m *mkfs) checkNames(most int) {
 			m.fault("label", `must be upper case and ASCII for vfat, without any of "*+,./:;<=>?[\]|, blanks at an end, or NO NAME`)
 		}
 	}
+	if isNilUUID(m.uuid) {
+		m.fault("uuid", nilUUIDFault)
+	}
 	if m.uuid != "" && (len(m.uuid) == 9) != (m.typ == "vfat") {
 		if m.typ == "vfat" {
 			m.fault("uuid", "must be of the form XXXX-XXXX for vfat")
@@ -74,6 +77,13 @@ func (m *mkfs) checkNames(most int) {
 		}
 	}
 }
+
+// nilUUIDFault is what is wrong with a nil UUID: superblocks and tables say by it that there is none, so that a call could not be
+// known again by it.
+const nilUUIDFault = "must not be all zeros, which stands for none"
+
+// isNilUUID tells whether a UUID, or vfat's volume id, is the nil UUID (RFC 9562, 5.9).
+func isNilUUID(s string) bool { return s != "" && strings.Trim(s, "0-") == "" }
 
 // isFATLabel tells what a volume label may be (Microsoft's FAT specification, version 1.03, page 24).
 func isFATLabel(s string) bool {

@@ -53,6 +53,12 @@ func parseWantPartition(p *registry.VolCreatePartitionParams) (*wantPartition, e
 	if w.start%freeAlignment != 0 {
 		faults = append(faults, registry.Fault{Path: "start_bytes", Message: fmt.Sprintf("must be a multiple of %d, not %d", freeAlignment, w.start)})
 	}
+	if isNilUUID(w.typ) { // to every reader of the table the entry would be none
+		faults = append(faults, registry.Fault{Path: "type", Message: "must not be all zeros, which says that an entry of the table is not used"})
+	}
+	if isNilUUID(w.uuid) {
+		faults = append(faults, registry.Fault{Path: "uuid", Message: nilUUIDFault})
+	}
 	if n := len(utf16.Encode([]rune(p.Label.Or("")))); n > 36 {
 		faults = append(faults, registry.Fault{Path: "label", Message: fmt.Sprintf("must be at most 36 units of UTF-16, not %d", n)})
 	}

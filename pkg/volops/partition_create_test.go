@@ -106,6 +106,9 @@ func TestPartitionPlaces(t *testing.T) {
 	wantKind(t, failure(t, v, "vol.create_partition", "disk", disk.Path), "resource_exhausted", "free_extent")
 	wantKind(t, failure(t, v, "vol.create_partition", "disk", disk.Path, "start_bytes", 5), "invalid_params", "start_bytes")
 	wantKind(t, failure(t, v, "vol.create_partition", "disk", disk.Path, "label", strings.Repeat("😀", 19)), "invalid_params", "label")
+	for _, field := range []string{"type", "uuid"} { // of type zero an entry of the table is none
+		wantKind(t, failure(t, v, "vol.create_partition", "disk", disk.Path, field, "00000000-0000-0000-0000-000000000000"), "invalid_params", field, "all zeros")
+	}
 	wantKind(t, failure(t, v, "vol.create_partition", "disk", disk.Path+"p1"), "not_found", "whole disk")
 	wantKind(t, failure(t, v, "vol.create_partition", "disk", disk.Path, "expect", map[string]any{"size_bytes": 5}), "refused", "expectation")
 	wantKind(t, failure(t, v, "vol.create_partition", "disk", "LABEL=x"), "refused", "forgeable_name")
