@@ -259,17 +259,50 @@ func killedAt(t *testing.T, moment int, setup []step, write step, before, after 
 // trial makes the write with a daemon that dies at a moment, starts another, and compares. It tells whether the
 // daemon came to its end without having met the moment.
 func (n *node) trial(moment int, setup []step, write step, picture func() string, before, after string) (done bool) {
+	n.t.Helper()
+	return n.undergo(moment, ordeal{
+		setup: func(l *life) {
+			for _, s := range setup {
+				l.must(s)
+			}
+		},
+		change: func(l *life) bool { return l.call(write) != nil },
+		again:  func(l *life) { l.must(write) },
+		rest:   func(*life) {}, picture: picture, before: before, after: after,
+	})
+}
+
+// ordeal is a change that a daemon dies over, and what shows whether it has come about.
+type ordeal struct {
+	setup         func(l *life)      // by the same daemon, before moments count; nil: they count from its start on
+	change        func(l *life) bool // false: the daemon died over it
+	again         func(l *life)      // asks for it once more
+	rest          func(l *life)      // waits until a daemon that was started has nothing more to do
+	picture       func() string
+	before, after string
+}
+
+// undergo has a daemon die over a change at a moment, and looks at what the next one makes of it. It tells whether
+// the daemon came to its end without having met the moment.
+func (n *node) undergo(moment int, o ordeal) (done bool) {
 	t := n.t
 	t.Helper()
 	n.armed = n.folder + "/armed"
-	l := n.start(moment)
-	for _, s := range setup {
-		l.must(s)
+	arm := func() {
+		if err := os.WriteFile(n.armed, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := os.WriteFile(n.armed, nil, 0o600); err != nil {
-		t.Fatal(err)
+	var l *life
+	if o.setup == nil {
+		arm()
+		l = n.start(moment)
+	} else {
+		l = n.start(moment)
+		o.setup(l)
+		arm()
 	}
-	acknowledged := l.call(write) != nil
+	acknowledged := o.change(l)
 	if done = l.stop(); done && !acknowledged {
 		t.Fatalf("moment %d: no answer and no death: %s", moment, l.log.String())
 	}
@@ -277,9 +310,10 @@ func (n *node) trial(moment int, setup []step, write step, picture func() string
 		n.start(1 + moment/2%5).kill() // the next one dies too, over what the first has left
 	}
 	l = n.start(0)
-	got := picture()
-	if got != after && (acknowledged || got != before) {
-		t.Errorf("moment %d (acknowledged %v): after the next start\n%s\nbefore\n%s\nafter\n%s\nlog %s", moment, acknowledged, got, before, after, l.log.String())
+	o.rest(l)
+	got := o.picture()
+	if got != o.after && (acknowledged || got != o.before) {
+		t.Errorf("moment %d (acknowledged %v): after the next start\n%s\nbefore\n%s\nafter\n%s\nlog %s", moment, acknowledged, got, o.before, o.after, l.log.String())
 	}
 	var verified struct {
 		InSync bool `json:"in_sync"`
@@ -288,9 +322,9 @@ func (n *node) trial(moment int, setup []step, write step, picture func() string
 	if err := json.Unmarshal(l.must(step{"net.verify", "{}"}), &verified); err != nil || !verified.InSync {
 		t.Errorf("moment %d: drift %s, %v", moment, verified.Drift, err)
 	}
-	l.must(write) // asked again, it comes about
-	if got := picture(); got != after {
-		t.Errorf("moment %d: asked again\n%s\nnot\n%s", moment, got, after)
+	o.again(l) // asked again, it comes about
+	if got := o.picture(); got != o.after {
+		t.Errorf("moment %d: asked again\n%s\nnot\n%s", moment, got, o.after)
 	}
 	l.kill()
 	return done

@@ -27,16 +27,22 @@ func newPrefixServer(t *testing.T, n *node) *prefixServer {
 	s := &prefixServer{NetNS: testhost.NewNetNS(t)}
 	n.Run("sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
 	s.IP(fmt.Sprintf("link add s0 type veth peer name up0 netns %s", n.Path()), "addr add fe80::1/64 dev s0 nodad", "addr add 2001:db8:5::1/64 dev s0 nodad", "link set s0 up")
-	dir := t.TempDir()
-	config := `authoritative; ddns-update-style none; default-lease-time 300; preferred-lifetime 200;
+	s.dhcpd(t, "-6", `authoritative; ddns-update-style none; default-lease-time 300; preferred-lifetime 200;
 subnet6 2001:db8:5::/64 { range6 2001:db8:5::1000 2001:db8:5::1fff; prefix6 2001:db8:100:: 2001:db8:1ff:: /56; }
-`
+`)
+	return s
+}
+
+// dhcpd starts a server of a family.
+func (s *prefixServer) dhcpd(t *testing.T, family, config string) {
+	t.Helper()
+	dir := t.TempDir()
 	for name, text := range map[string]string{"dhcpd.conf": config, "leases": ""} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command("dhcpd", "-6", "-d", "-f", "--no-pid", "-user", "root", "-group", "root", "-cf", dir+"/dhcpd.conf", "-lf", dir+"/leases", "s0")
+	cmd := exec.Command("dhcpd", family, "-d", "-f", "--no-pid", "-user", "root", "-group", "root", "-cf", dir+"/dhcpd.conf", "-lf", dir+"/leases", "s0")
 	cmd.Stdout, cmd.Stderr = &s.log, &s.log
 	var err error
 	s.Do(func() { err = cmd.Start() })
@@ -47,7 +53,6 @@ subnet6 2001:db8:5::/64 { range6 2001:db8:5::1000 2001:db8:5::1fff; prefix6 2001
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	return s
 }
 
 // leased are the addresses and refusing routes of IPv6 that leases gave a node.

@@ -28,6 +28,15 @@ type inputPolicySpec struct {
 	Until time.Time `json:"until,omitzero"`
 }
 
+// sure are the ports by which the node is known to be reached: those of the list that was confirmed last. None: everything was
+// accepted.
+func (s inputPolicySpec) sure() []string {
+	if s.Confirmed {
+		return s.Kept
+	}
+	return s.Former
+}
+
 // onTrial tells whether the kernel is to know of a trial.
 func (s inputPolicySpec) onTrial() bool { return !s.Confirmed && !s.Until.IsZero() }
 

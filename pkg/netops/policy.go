@@ -162,9 +162,13 @@ func (p *policing) settle(ctx context.Context, again bool) error {
 	case wasRefused && slices.Equal(refused.Kept, want.Kept) && !again:
 		p.net.options.Log.Warn().Str("cause", refused.Why).Msg("the input policy drop was rolled back, and is not tried again: send SIGHUP to do so")
 		return nil
-	case registered && have.Confirmed && opensMore(want.Kept, have.Kept):
+	case registered && len(have.sure()) > 0 && opensMore(want.Kept, have.sure()):
 		want.Confirmed = true
-		return p.change(ctx, &have, &want)
+		if err := p.change(ctx, &have, &want); err != nil {
+			return err
+		}
+		p.endTrial()
+		return nil
 	}
 	want.Former = have.Former
 	if have.Confirmed {

@@ -328,6 +328,11 @@ func TestNarrowerListIsOnTrialAndAWiderOneIsNot(t *testing.T) {
 	})
 	want(t, "back to the list before", m.sameSets(m.ruleset()), m.sameSets(before))
 	m.inSync()
+	set(narrower)
+	want(t, "narrower is on trial again", m.call("net.verify", object{})["input_policy"].(object)["confirmed"], false)
+	set(wider)
+	want(t, "the list before needs no trial", m.call("net.verify", object{})["input_policy"].(object)["confirmed"], true)
+	want(t, "it is the list before", m.sameSets(m.ruleset()), m.sameSets(before))
 }
 
 // sameSets is a ruleset in an order: sets and elements stand as they came.
