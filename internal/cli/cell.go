@@ -78,7 +78,7 @@ func rateText(n int64) string {
 		name string
 	}{{1e12, "Tbit/s"}, {1e9, "Gbit/s"}, {1e6, "Mbit/s"}, {1e3, "kbit/s"}} {
 		if n >= unit.size {
-			return strconv.FormatFloat(float64(n)/float64(unit.size), 'f', -1, 64) + unit.name
+			return strconv.FormatFloat(math.Round(float64(n)/float64(unit.size)*100)/100, 'f', -1, 64) + unit.name
 		}
 	}
 	return strconv.FormatInt(n, 10) + "bit/s"

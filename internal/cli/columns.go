@@ -53,6 +53,7 @@ var columnsOf = map[string]string{
 	"EligibleDisk":      "path size_bytes rotational",
 	"IneligibleDisk":    "path reason message",
 	"BtrfsChunkUsage":   "type profile total_bytes used_bytes percent",
+	"Context":           "name current server node groups",
 	"BtrfsDeviceUsage":  "devid path size_bytes allocated_bytes unallocated_bytes missing",
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/geomind/my_os_server/internal/jsonwire"
@@ -76,7 +77,9 @@ func (o *output) below(name string, raw []byte, indent string) {
 	o.w.WriteString(indent + o.session.paint.bold(clean(name)+":") + "\n")
 	indent += "  "
 	if jsonwire.KindOf(raw) == jsonwire.Object {
-		o.object(raw, indent)
+		if !o.gist(name, raw, indent) {
+			o.object(raw, indent)
+		}
 		return
 	}
 	t := o.newTable(o.verb.row(name))
@@ -85,6 +88,37 @@ func (o *output) below(name string, raw []byte, indent string) {
 		t.add(a.Value())
 	}
 	t.end()
+}
+
+// gistMembers is from how many members on an object that is one of the rows of tables is told by its columns there.
+const gistMembers = 24
+
+// gist prints what matters of an object that has more members than anybody reads, as a bridge has: those that are
+// columns where it is the row of a table. It tells whether it did.
+func (o *output) gist(name string, raw []byte, indent string) bool {
+	if name == "" || o.session.global.output == formatWide {
+		return false
+	}
+	columns := columnsFor(strings.ToUpper(name[:1]) + name[1:])
+	members, longest := 0, 0
+	for r := jsonwire.ReadObject(raw); r.Next(); {
+		members++
+	}
+	if len(columns) == 0 || members < gistMembers {
+		return false
+	}
+	var lines [][2]string
+	for _, c := range columns {
+		if text, _ := lookup(raw, c.path); text != "" {
+			lines = append(lines, [2]string{strings.ToLower(c.heading) + ":", text})
+			longest = max(longest, cells(c.heading)+1)
+		}
+	}
+	for _, line := range lines {
+		o.w.WriteString(indent + pad(line[0], longest, false) + "  " + o.session.paint.mood(line[1]) + "\n")
+	}
+	o.w.WriteString(indent + o.session.paint.dim(fmt.Sprintf("… -o wide shows all %d members", members)) + "\n")
+	return true
 }
 
 // isFlat tells whether a value takes one line: a scalar, or a list of them.

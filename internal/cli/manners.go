@@ -93,8 +93,23 @@ func (s *session) frame(ctx context.Context, run func(context.Context, io.Writer
 	if err := run(ctx, &frame); err != nil {
 		return err
 	}
+	text := fitted(frame.Bytes(), s.lines())
 	// Home, then each line with what the old one had behind its end, then the lines below (ECMA-48 CUP, EL, ED).
-	text := bytes.ReplaceAll(frame.Bytes(), []byte("\n"), []byte("\x1b[K\n"))
+	text = bytes.ReplaceAll(text, []byte("\n"), []byte("\x1b[K\n"))
 	_, err := fmt.Fprintf(s.out, "\x1b[H%s\x1b[J", text)
 	return err
+}
+
+// fitted is as much of a text as a terminal of so many lines shows without losing what stands on top, and how much
+// more there is. 0 is a terminal that does not say.
+func fitted(text []byte, lines int) []byte {
+	all := bytes.Count(text, []byte("\n"))
+	if lines < 3 || all < lines {
+		return text
+	}
+	end := 0
+	for range lines - 2 {
+		end += bytes.IndexByte(text[end:], '\n') + 1
+	}
+	return fmt.Appendf(bytes.Clone(text[:end]), "… %d more lines\n", all-lines+2)
 }

@@ -63,7 +63,7 @@ func TestVolTree(t *testing.T) {
 	for program, pkg := range map[string]string{"mkfs.ext4": "e2fsprogs", "mkswap": "util-linux"} {
 		testhost.Tool(t, program, pkg)
 	}
-	fs := testhost.NewBtrfs(t, testhost.BtrfsOptions{Devices: 2, Size: 200 << 20, Metadata: "raid1", Label: "MOSDATA"})
+	fs := testhost.NewBtrfs(t, testhost.BtrfsOptions{Devices: 2, Size: 200 << 20, Metadata: "raid1", Label: "MOSCLI"})
 	fs.Run("subvolume", "create", fs.Path+"/vms")
 	fs.Run("subvolume", "create", fs.Path+"/vms/one")
 	plain := freeLoop(t)
@@ -79,7 +79,7 @@ func TestVolTree(t *testing.T) {
 	bar := "[█░]{16} [0-9.]+[KMG]?i?B of [0-9.]+[MG]iB"
 	hasLines(t, picture, "storage", "  "+plain+" loop 64.0MiB of /.*/disk", `    ext4 "data" `+bar, "      at "+regexp.QuoteMeta(target)+" read-only")
 	for _, disk := range fs.Disks {
-		hasLines(t, picture, "  "+disk.Path+" loop 200.0MiB of /.*", `    btrfs "MOSDATA" \(below\)`)
+		hasLines(t, picture, "  "+disk.Path+" loop 200.0MiB of /.*", `    btrfs "MOSCLI" \(below\)`)
 	}
-	hasLines(t, picture, `  btrfs "MOSDATA" [0-9a-f-]{36} `+bar, "    on "+fs.Disks[0].Path, "    on "+fs.Disks[1].Path, "    at "+regexp.QuoteMeta(fs.Path), "    subvolume vms", "      subvolume vms/one")
+	hasLines(t, picture, `  btrfs "MOSCLI" [0-9a-f-]{36} `+bar, "    on "+fs.Disks[0].Path, "    on "+fs.Disks[1].Path, "    at "+regexp.QuoteMeta(fs.Path), "    subvolume vms", "      subvolume vms/one")
 }

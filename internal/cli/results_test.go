@@ -249,7 +249,7 @@ func TestUnits(t *testing.T) {
 	for _, c := range []struct{ name, raw, want string }{
 		{"size_bytes", "0", "0B"}, {"size_bytes", "1023", "1023B"}, {"size_bytes", "1024", "1.0KiB"}, {"size_bytes", "1073741824", "1.0GiB"},
 		{"size_bytes", "1073741823", "1.0GiB"}, {"size_bytes", "9007199254740991", "8.0PiB"},
-		{"speed_bps", "10000000000", "10Gbit/s"}, {"speed_bps", "2500000000", "2.5Gbit/s"}, {"speed_bps", "12", "12bit/s"},
+		{"speed_bps", "10000000000", "10Gbit/s"}, {"speed_bps", "2500000000", "2.5Gbit/s"}, {"speed_bps", "12", "12bit/s"}, {"rate_bps", "3145728", "3.15Mbit/s"},
 		{"uptime_s", "59", "59s"}, {"uptime_s", "3661", "1h1m"}, {"uptime_s", "90061", "1d1h"},
 		{"used_s", "290.746", "4m51s"}, {"used_s", "0.004", "0s"}, {"used_s", "1.24", "1.24s"}, {"percent", "12.5", "12.5"},
 		{"started_at", `"2026-11-23T12:00:00.123456789Z"`, "2026-11-23 12:00:00Z"}, {"started_at", `"never"`, "never"},

@@ -110,3 +110,18 @@ func TestFirewallInWords(t *testing.T) {
 		t.Errorf("asked at last for %s", params)
 	}
 }
+
+// What is watched keeps its top in sight, whatever its length.
+func TestFitted(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		lines int
+		want  string
+	}{
+		{"a\nb\nc\n", 0, "a\nb\nc\n"}, {"a\nb\nc\n", 4, "a\nb\nc\n"}, {"a\nb\nc\nd\n", 4, "a\nb\n… 2 more lines\n"}, {"a\nb\nc\n", 3, "a\n… 2 more lines\n"}, {"", 5, ""},
+	} {
+		if got := string(fitted([]byte(c.text), c.lines)); got != c.want {
+			t.Errorf("%q in %d lines: %q", c.text, c.lines, got)
+		}
+	}
+}

@@ -28,6 +28,14 @@ func (s *session) columns() int {
 	return 0
 }
 
+// lines is how many lines the terminal has that out is; 0 is not known.
+func (s *session) lines() int {
+	if size, err := unix.IoctlGetWinsize(int(s.out.Fd()), unix.TIOCGWINSZ); err == nil {
+		return int(size.Row)
+	}
+	return 0
+}
+
 // painter gives text a colour, on terminals only, and not where $NO_COLOR (no-color.org) or a dumb terminal
 // speak against it.
 type painter struct{ on bool }

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -289,24 +291,41 @@ func (s *session) contextChange(use, short string, how func(f *settings, name st
 }
 
 func (s *session) contextList() *cobra.Command {
-	return tool{use: "list", short: "List the contexts; a star marks the current one.", run: func(*cobra.Command, []string) error {
+	return tool{use: "list", short: "List the contexts.", run: func(*cobra.Command, []string) error {
 		f, err := s.settings()
 		if err != nil {
 			return err
 		}
-		for _, c := range f.Contexts {
-			mark := " "
-			if c.Name == f.Current {
-				mark = "*"
-			}
-			if s.global.output == formatName {
-				fmt.Fprintln(s.out, c.Name)
-				continue
-			}
-			fmt.Fprintln(s.out, strings.TrimRight(mark+" "+c.Name+"\t"+c.where()+"\t"+strings.Join(c.Groups, ","), "\t"))
+		result, err := json.Marshal(map[string]any{"contexts": f.rows()})
+		if err != nil {
+			return err
 		}
-		return nil
+		const list = "contexts"
+		o := &output{session: s, w: newBuffered(s.out), verb: &verb{list: list, lists: []listed{{list, "Context"}}}}
+		if err := o.print(client.Kept(list, bytes.NewReader(result))); err != nil {
+			return err
+		}
+		return o.w.Flush()
 	}}.command()
+}
+
+// contextRow is a context as it is listed.
+type contextRow struct {
+	Name    string   `json:"name"`
+	Current bool     `json:"current"`
+	Server  string   `json:"server"`
+	Node    string   `json:"node,omitempty"`
+	Key     string   `json:"key,omitempty"`
+	Token   string   `json:"token_file,omitempty"`
+	Groups  []string `json:"groups,omitempty"`
+}
+
+func (f *settings) rows() []contextRow {
+	rows := make([]contextRow, 0, len(f.Contexts))
+	for _, c := range f.Contexts {
+		rows = append(rows, contextRow{c.Name, c.Name == f.Current, c.where(), c.Node, c.Key, c.TokenFile, c.Groups})
+	}
+	return rows
 }
 
 // where says where the context's server is.

@@ -210,6 +210,10 @@ func TestColumnsAreMembers(t *testing.T) {
 	d := readTable(t)
 	for row := range columnsOf {
 		columns := columnsFor(row)
+		if row == "Context" { // of this program, not of the table
+			checkContextColumns(t, columns)
+			continue
+		}
 		schema, ok := d.Components.Schemas[row]
 		if !ok {
 			t.Errorf("columns for %s, which the table does not have", row)
@@ -228,6 +232,18 @@ func TestColumnsAreMembers(t *testing.T) {
 			if _, ok := d.Components.Schemas[l.row]; !ok {
 				t.Errorf("%s lists %s, which the table does not have", v.method, l.row)
 			}
+		}
+	}
+}
+
+func checkContextColumns(t *testing.T, columns []column) {
+	row, err := json.Marshal(contextRow{Name: "a", Node: "b", Key: "c", Token: "d", Groups: []string{"e"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range columns {
+		if memberOf(row, c.path[0]) == nil {
+			t.Errorf("contexts have no %s", c.path[0])
 		}
 	}
 }

@@ -15,7 +15,7 @@ func TestWaitForAScrub(t *testing.T) {
 	if !testhost.MountNS(t) {
 		return
 	}
-	fs := testhost.NewBtrfs(t, testhost.BtrfsOptions{Label: "MOSDATA"})
+	fs := testhost.NewBtrfs(t, testhost.BtrfsOptions{Label: "MOSCLI"})
 	if err := os.WriteFile(filepath.Join(fs.Path, "data"), []byte(strings.Repeat("0123456789abcdef", 4<<20)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestWaitForAScrub(t *testing.T) {
 	if status := w.must(t, "vol", "scrub", "status", fs.Path); !strings.Contains(status, "finished") {
 		t.Errorf("after: %s", status)
 	}
-	if picture := w.must(t, "vol", "tree"); !strings.Contains(picture, `btrfs "MOSDATA"`) || !strings.Contains(picture, "at "+fs.Path) {
+	if picture := w.must(t, "vol", "tree"); !strings.Contains(picture, `btrfs "MOSCLI"`) || !strings.Contains(picture, "at "+fs.Path) {
 		t.Errorf("the picture has no such filesystem:\n%s", picture)
 	}
 	// Elsewhere than on a terminal there is no bar, only the end.
