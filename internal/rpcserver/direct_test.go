@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +97,29 @@ func TestBytesBeforeAUsualRequest(t *testing.T) {
 		c.post(t, request(readMethod, ""))
 		if res, body, err := c.answer(t); err != nil || res.StatusCode == http.StatusOK {
 			t.Errorf("%q before a request: %v %s %v", before, res, body, err)
+		}
+	}
+}
+
+// What net/http reads to the end of a body that was refused is no request, whatever it looks like.
+func TestRestOfARefusedBody(t *testing.T) {
+	var calls atomic.Int64
+	s := serve(t, Options{Backend: backend(func(ctx context.Context, m *registry.Method, params any, raw []byte, out *registry.Out) error {
+		calls.Add(1)
+		return wireBackend(ctx, m, params, raw, out)
+	})})
+	call := request(readMethod, "")
+	body := fmt.Sprintf("POST /rpc HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(call), call)
+	for _, line := range []string{"PUT /rpc", "POST /nowhere", "POST /health", "DELETE /metrics"} {
+		c := s.dial(t)
+		c.call(t, request("rpc.health", ""))
+		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", line, len(body))
+		if res, answer, err := c.answer(t); err != nil || res.StatusCode == http.StatusOK {
+			t.Errorf("%s: %v %s %v", line, res, answer, err)
+		}
+		_, _ = io.WriteString(c, body)
+		if !c.closed(t) || calls.Load() > 0 {
+			t.Errorf("%s: its body was answered, %d calls", line, calls.Load())
 		}
 	}
 }

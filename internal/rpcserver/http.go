@@ -100,10 +100,11 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x := s.borrow()
 	defer func() {
+		_, local := c.Conn.(*net.UnixConn)
+		c.between = local && x.http.whole // else net/http reads on, and what it reads is no request
 		s.giveBack(x)
-		_, c.between = c.Conn.(*net.UnixConn)
 	}()
-	x.http = httpWire{c, w, r}
+	x.http = httpWire{c: c, w: w, r: r, whole: r.ContentLength == 0}
 	x.c, x.wire, x.start, x.headers = c, &x.http, now, h
 	x.path, _, _ = strings.Cut(r.RequestURI, "?")
 	if x.path == "/rpc" || x.path == "/" {
@@ -175,6 +176,7 @@ func (x *exchange) serveRPC() {
 		x.refuse(status)
 		return
 	}
+	x.http.whole = true
 	x.answer()
 	if x.broken != nil {
 		panic(http.ErrAbortHandler)

@@ -24,6 +24,8 @@ type httpWire struct {
 	c *conn
 	w http.ResponseWriter
 	r *http.Request
+
+	whole bool // nothing of the request is left to be read
 }
 
 var jsonType = []string{"application/json"}
