@@ -828,25 +828,27 @@ type VolCreateFilesystemParams struct {
 // boot by filesystem UUID and PARTUUID or wwn, both of which must fit. Always nosuid and nodev, which only a
 // caller with admin lifts, by the options suid and dev. Refused are targets at or below /etc, /usr, /root,
 // /boot, /dev, /proc, /sys, /run, /bin, /lib*, /sbin, and / itself (rule protected_target); a symbolic link
-// on the way to the target that leads there as well. The same filesystem, subvolume and options at the target
-// is created: false, where options are compared only if given; anything else mounted there is conflict. A
-// name that fits several devices is conflict, unless they are one btrfs; a btrfs that lacks devices is
-// mounted only with the option degraded. Where the daemon lives in another mount namespace than pid 1 it is
-// unsupported unless the daemon runs with --allow-private-mounts.
+// on the way to the target that leads there as well; to a caller without admin also /var/spool and what holds
+// something below /var, and the owners of a FAT on a disk of the system (rule system_disk). The same
+// filesystem, subvolume and options at the target is created: false, where options are compared only if
+// given; anything else mounted there is conflict. A name that fits several devices is conflict, unless they
+// are one btrfs; a btrfs that lacks devices is mounted only with the option degraded. Where the daemon lives
+// in another mount namespace than pid 1 it is unsupported unless the daemon runs with --allow-private-mounts.
 //
 // Options. All types: ro, rw, noexec, exec, nosuid, nodev, noatime, relatime, strictatime, nodiratime,
-// lazytime, nosymfollow, sync, dirsync; with admin suid, dev. btrfs: compress, compress-force, autodefrag,
-// noautodefrag, discard, nodiscard, ssd, ssd_spread, nossd, space_cache, nospace_cache, clear_cache, commit,
-// datacow, nodatacow, datasum, nodatasum, degraded, flushoncommit, max_inline, metadata_ratio, rescue,
-// skip_balance, thread_pool, acl, noacl, fatal_errors. ext4: data, commit, barrier, nobarrier, discard,
-// nodiscard, errors, delalloc, nodelalloc, journal_checksum, noload, norecovery, auto_da_alloc,
-// noauto_da_alloc, stripe, usrquota, grpquota, prjquota, noquota, init_itable, noinit_itable, max_batch_time,
-// min_batch_time, dax, acl, noacl, user_xattr. xfs: allocsize, discard, nodiscard, inode64, inode32, largeio,
-// nolargeio, logbsize, logbufs, norecovery, nouuid, sunit, swidth, swalloc, noalign, uquota, gquota, pquota,
-// noquota, dax. vfat: uid, gid, umask, dmask, fmask, allow_utime, codepage, iocharset, utf8, shortname,
-// check, errors, discard, flush, quiet, tz, time_offset, rodir. bcachefs: degraded, very_degraded,
-// compression, background_compression, data_replicas, metadata_replicas, data_checksum, metadata_checksum,
-// fsck, fix_errors, norecovery, read_only, discard, errors. Any other is invalid_params.
+// lazytime, nosymfollow, sync, dirsync; with admin suid, dev, and errors and fatal_errors with panic. btrfs:
+// compress, compress-force, autodefrag, noautodefrag, discard, nodiscard, ssd, ssd_spread, nossd,
+// space_cache, nospace_cache, clear_cache, commit, datacow, nodatacow, datasum, nodatasum, degraded,
+// flushoncommit, max_inline, metadata_ratio, rescue, skip_balance, thread_pool, acl, noacl, fatal_errors.
+// ext4: data, commit, barrier, nobarrier, discard, nodiscard, errors, delalloc, nodelalloc, journal_checksum,
+// noload, norecovery, auto_da_alloc, noauto_da_alloc, stripe, usrquota, grpquota, prjquota, noquota,
+// init_itable, noinit_itable, max_batch_time, min_batch_time, dax, acl, noacl, user_xattr. xfs: allocsize,
+// discard, nodiscard, inode64, inode32, largeio, nolargeio, logbsize, logbufs, norecovery, nouuid, sunit,
+// swidth, swalloc, noalign, uquota, gquota, pquota, noquota, dax. vfat: uid, gid, umask, dmask, fmask,
+// allow_utime, codepage, iocharset, utf8, shortname, check, errors, discard, flush, quiet, tz, time_offset,
+// rodir. bcachefs: degraded, very_degraded, compression, background_compression, data_replicas,
+// metadata_replicas, data_checksum, metadata_checksum, fsck, fix_errors, norecovery, read_only, discard,
+// errors. Any other is invalid_params.
 type VolMountParams struct {
 	// The block device.
 	Source string `json:"source"`
@@ -884,7 +886,8 @@ type VolUnmountParams struct {
 // subvolume there that agrees in what is given (no_cow, uid, gid, mode, max_referenced_bytes) is created:
 // false; one that differs, and anything else at the path, is conflict. max_referenced_bytes turns quotas on
 // where they are off, as vol.set_quota does. A failure on the way leaves no subvolume behind. Where the path
-// lies on no btrfs the answer is not_found, resource btrfs.
+// lies on no btrfs the answer is not_found, resource btrfs. In a folder that belongs to the system (as for
+// vol.mount) it takes admin (rule protected_target).
 type VolCreateSubvolumeParams struct {
 	// Where it is to be.
 	Path string `json:"path"`
@@ -907,7 +910,8 @@ type VolCreateSubvolumeParams struct {
 // namespace, with a mount point or open files inside, or a swap file active in it: busy, with the holders.
 // Nested subvolumes need recursive (refused, rule nested). The default subvolume is refused (rule
 // default_subvolume). Its quota group goes too. The space is freed in the background. A path that is a plain
-// folder is conflict. Where the path lies on no btrfs the answer is not_found, resource btrfs.
+// folder is conflict. Where the path lies on no btrfs the answer is not_found, resource btrfs. In a folder
+// that belongs to the system (as for vol.mount) it takes admin (rule protected_target).
 type VolDeleteSubvolumeParams struct {
 	// The subvolume or snapshot.
 	Path string `json:"path"`
@@ -924,7 +928,8 @@ type VolDeleteSubvolumeParams struct {
 // subvolumes nested in it are empty folders in the snapshot. Whatever exists at the target is conflict, so a
 // retry after a lost answer is conflict too; its data names the parent. Source and target lie on the same
 // filesystem, else refused (rule other_filesystem). Where the path lies on no btrfs the answer is not_found,
-// resource btrfs.
+// resource btrfs. In a folder that belongs to the system (as for vol.mount) it takes admin (rule
+// protected_target).
 type VolSnapshotSubvolumeParams struct {
 	// The subvolume.
 	Source string `json:"source"`
