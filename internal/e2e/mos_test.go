@@ -57,7 +57,7 @@ func TestBothServersAnswerAlike(t *testing.T) {
 	if !testhost.MountNS(t) {
 		return
 	}
-	fs := testhost.NewBtrfs(t, testhost.BtrfsOptions{Devices: 2, Size: 200 << 20, Metadata: "raid1", Label: "MOSDATA"})
+	fs := testhost.NewBtrfs(t, testhost.BtrfsOptions{Devices: 2, Size: 200 << 20, Metadata: "raid1", Label: "MOSE2E"})
 	fs.Run("subvolume", "create", fs.Path+"/sub")
 	ns := testhost.NewNetNS(t)
 	ns.IP("link add br0 type bridge", "link add v0 type veth peer name v1", "link set v0 master br0 up", "link set v1 up",
@@ -67,7 +67,7 @@ func TestBothServersAnswerAlike(t *testing.T) {
 	var native, mos *server
 	ns.Do(func() { native, mos = startServer(t), startChain(t) })
 	params := map[string][]string{
-		"vol.usage": {fmt.Sprintf(`{"path":%q}`, fs.Path), `["/no/such/path"]`}, "vol.list_subvolumes": {"", fmt.Sprintf(`[%q]`, fs.Path)},
+		"vol.usage": {fmt.Sprintf(`{"path":%q}`, fs.Path), `["/no/such/path"]`}, "vol.list_subvolumes": {fmt.Sprintf(`{"path":%q}`, fs.Path), fmt.Sprintf(`[%q]`, fs.Path)},
 		"vol.list_free_space": {fmt.Sprintf(`{"disk":%q}`, fs.Disks[0].Path), `{"disk":"/dev/no-such"}`}, "vol.md_detail": {`{"device":"/dev/no-such"}`},
 		"net.routes": {"", `["ipv4",null,null,"198.51.100.0/24"]`, `{"limit":3}`}, "net.interfaces": {"", `{"name":"br0"}`, `{"name":"no-such"}`},
 	}

@@ -295,6 +295,8 @@ func (h *btrfsHost) differ(what string, want, got any) {
 	}
 }
 
+// TestListSubvolumesOfMOSDATA: none, one and two filesystems of that label. The kernel shows those of every mount
+// namespace, so no other test on the machine may have one.
 func TestListSubvolumesOfMOSDATA(t *testing.T) {
 	if !testhost.MountNS(t) {
 		return
