@@ -44,6 +44,15 @@ func (v *Vol) placeAt(ctx context.Context, path, param string) (*place, error) {
 		return nil, invalid(param, fmt.Sprintf("must end in a name of at most 255 bytes, not %d", len(name)))
 	}
 	folder, f, err := v.openOnBtrfs(ctx, filepath.Clean(above))
+	var none *registry.NotFoundError
+	if errors.As(err, &none) && none.Resource == "btrfs" {
+		// A subvolume is named by where it is mounted, below another filesystem.
+		if root, f, rootErr := v.openOnBtrfs(ctx, path); rootErr == nil {
+			root.Close()
+			f.Close()
+			return nil, (&place{path: path}).mountedOver()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -294,6 +294,14 @@ func TestSubvolumeInUse(t *testing.T) {
 			}
 		})
 	}
+	// By its mount point below another filesystem.
+	dir := t.TempDir()
+	must(t, unix.Mount(b.Disks[0].Path, dir, "btrfs", 0, "subvol=/mounted"))
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	var busy *registry.BusyError
+	if err := failure(t, v, "vol.delete_subvolume", "path", dir, "recursive", true); !errors.As(err, &busy) || busy.Holders[0].Name.Or("") != dir {
+		t.Errorf("%v, want that it is a mount point", err)
+	}
 	// A neighbour that nobody holds goes, on the same busy filesystem.
 	obtain(t, v, "vol.create_subvolume", "path", b.Path+"/neighbour")
 	if got := obtain(t, v, "vol.delete_subvolume", "path", b.Path+"/neighbour"); got["deleted"] != true {
