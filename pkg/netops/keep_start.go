@@ -77,6 +77,7 @@ func (n *Net) resume(ctx context.Context, w *state.Write, out *Restored) error {
 	}
 	err := n.transit(ctx, from, to, &taker{unmarked: true})
 	if err == nil {
+		n.afterSwitch(ctx, from, to)
 		out.Finished = append(out.Finished, in.Method)
 		return w.Done()
 	}

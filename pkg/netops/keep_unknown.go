@@ -170,10 +170,20 @@ func (n *Net) settleUnknown(ctx context.Context, u *unknownWrite) error {
 	if back := n.transit(ctx, u.to, u.from, &taker{unmarked: true, back: true}); back != nil {
 		return errors.Join(err, back)
 	}
-	_ = n.followSwitch(ctx, u.to, u.from) // else what comes next may find its name taken
+	n.afterSwitch(ctx, u.to, u.from)
 	n.unknown.drop(u)
 	log.AnErr("cause", err).Msg("a write whose outcome was not known is undone")
 	return u.begun.Undone(err)
+}
+
+// afterSwitch gives ovs-vswitchd a while to let go of what a write has taken away, whose name the next call may want.
+func (n *Net) afterSwitch(ctx context.Context, from, to []spec) {
+	if !slices.ContainsFunc(withoutSuccessor(from, to), onOVS) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, mostOf(ctx, itemTime))
+	defer cancel()
+	_ = n.followSwitch(ctx, from, to)
 }
 
 // followSwitch waits until ovs-vswitchd has done what the database says, as a write does whose transaction was

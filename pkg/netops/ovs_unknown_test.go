@@ -115,6 +115,9 @@ func TestOVSWriteOfUnknownOutcome(t *testing.T) {
 				t.Run(fmt.Sprint(f.name, "/", c.name, "/", settle), func(t *testing.T) {
 					t.Parallel()
 					m, relay := newRelayedMaker(t)
+					if _, err := m.net.Restore(t.Context()); err != nil { // as a start does
+						t.Fatal(err)
+					}
 					if way == 1 {
 						m.net.Start()
 					}
