@@ -2,6 +2,7 @@ package volops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/geomind/my_os_server/internal/blk"
@@ -13,27 +14,44 @@ import (
 // dataLabel is the label of the filesystem that holds a node's data.
 const dataLabel = "MOSDATA"
 
-// dataFilesystem opens the mounted btrfs that is labelled MOSDATA. Which filesystems bear the label,
-// and on which devices they are, sysfs tells without a look at any disk.
+// dataFilesystem opens the btrfs that is labelled MOSDATA and mounted where it can be reached. Which filesystems bear the
+// label, and on which devices they are, sysfs tells without a look at any disk; those of all mount namespaces.
 func (v *Vol) dataFilesystem(ctx context.Context) (*openBtrfs, error) {
 	sysfs := v.btrfsSysfs()
 	all, err := sysfs.Filesystems()
 	if err != nil {
 		return nil, err
 	}
-	var labelled []btrfs.UUID
+	var found []*openBtrfs
 	for _, u := range all {
-		if label, _ := sysfs.Text(u, "label"); label == dataLabel {
-			labelled = append(labelled, u)
+		if label, _ := sysfs.Text(u, "label"); label != dataLabel {
+			continue
+		}
+		f, err := v.openByUUID(ctx, u)
+		var none *registry.NotFoundError
+		switch {
+		case errors.As(err, &none): // mounted in other mount namespaces only
+		case err != nil:
+			letGo(found)
+			return nil, err
+		default:
+			found = append(found, f)
 		}
 	}
-	switch len(labelled) {
+	switch len(found) {
 	case 0:
 		return nil, noData()
 	case 1:
-		return v.openByUUID(ctx, labelled[0])
+		return found[0], nil
 	}
-	return nil, manyData(labelled)
+	defer letGo(found)
+	return nil, manyData(found)
+}
+
+func letGo(list []*openBtrfs) {
+	for _, f := range list {
+		f.Close()
+	}
 }
 
 // openByUUID opens a filesystem through whichever of its mounts can be reached.
@@ -58,7 +76,7 @@ func (v *Vol) openByUUID(ctx context.Context, u btrfs.UUID) (*openBtrfs, error) 
 		}
 		f.Close()
 	}
-	return nil, noData() // mounted in other mount namespaces only
+	return nil, noData()
 }
 
 // memberNumbers are the device numbers of a filesystem's devices.
@@ -89,13 +107,13 @@ func noData() error {
 	}
 }
 
-func manyData(uuids []btrfs.UUID) error {
+func manyData(list []*openBtrfs) error {
 	text := ""
-	for _, u := range uuids {
-		text += " " + u.String()
+	for _, f := range list {
+		text += " " + f.uuid()
 	}
 	return &registry.ConflictError{
 		ConflictData: registry.ConflictData{Resource: "btrfs", ID: "LABEL=" + dataLabel},
-		Message:      fmt.Sprintf("%d mounted btrfs are labelled %s:%s; name a path", len(uuids), dataLabel, text),
+		Message:      fmt.Sprintf("%d mounted btrfs are labelled %s:%s; name a path", len(list), dataLabel, text),
 	}
 }

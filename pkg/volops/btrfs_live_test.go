@@ -295,13 +295,16 @@ func (h *btrfsHost) differ(what string, want, got any) {
 	}
 }
 
-// TestListSubvolumesOfMOSDATA: none, one and two filesystems of that label. The kernel shows those of every mount
-// namespace, so no other test on the machine may have one.
+// TestListSubvolumesOfMOSDATA: none, one and two filesystems of that label, beside one that is mounted in another mount
+// namespace only.
 func TestListSubvolumesOfMOSDATA(t *testing.T) {
 	if !testhost.MountNS(t) {
 		return
 	}
 	v := newVol(t, Options{})
+	disk := loop(t, 200<<20)
+	tool(t, "", "mkfs.btrfs", "-q", "-L", "MOSDATA", disk.Path)
+	testhost.Stand(t, "unshare", "--mount", "--propagation", "private", "sh", "-ec", `mount "$0" "$1"; echo ready; read -r _`, disk.Path, t.TempDir())
 	_, err := call(t, v, "vol.list_subvolumes", `{}`)
 	checkKind(t, err, "not_found")
 	b := testhost.NewBtrfs(t, testhost.BtrfsOptions{Label: "MOSDATA"})
