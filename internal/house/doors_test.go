@@ -6,9 +6,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 const module = "github.com/geomind/my_os_server/"
@@ -134,6 +136,29 @@ func TestEveryRoomIsOnThePage(t *testing.T) {
 	for _, p := range packages(t) {
 		if name := "`" + p.ImportPath + "`"; p.ImportPath != "api" && !strings.Contains(string(page), name) {
 			t.Errorf("docs/architecture.md does not have %s", name)
+		}
+	}
+}
+
+// TestLargeRoomsHaveAMap: who opens a package of a hundred files finds in its comment what each prefix of a file's name
+// is for.
+func TestLargeRoomsHaveAMap(t *testing.T) {
+	for _, room := range []string{"pkg/netops", "pkg/volops"} {
+		doc, err := exec.Command("go", "doc", "../../"+room).Output()
+		if err != nil {
+			t.Fatalf("go doc %s: %v", room, err)
+		}
+		words := strings.FieldsFunc(string(doc), func(r rune) bool { return !unicode.IsLetter(r) })
+		files, err := filepath.Glob("../../" + room + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s has no files: %v", room, err)
+		}
+		for _, file := range files {
+			name := filepath.Base(file)
+			prefix := name[:strings.IndexFunc(name, func(r rune) bool { return !unicode.IsLetter(r) })]
+			if !strings.HasSuffix(name, "_test.go") && !slices.Contains(words, prefix) {
+				t.Errorf("%s/%s: the package comment does not tell what files of %s are for", room, name, prefix)
+			}
 		}
 	}
 }

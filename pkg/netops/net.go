@@ -1,10 +1,24 @@
 // Package netops answers the net.* methods of the table for the host that it runs on: what each of
-// them means, on top of libraries that speak to the kernel. One file, or a few of one prefix, holds
-// one object: status, interfaces, routes, sysctl.
+// them means, on top of libraries that speak to the kernel.
 //
 // It knows no message of the kernel byte by byte and no text of a tool, starts no process but through
 // internal/hostexec, decides nothing about who may call, and keeps nothing between calls but idle
 // sockets and what it was asked to make. Where the kernel has no answer a member is absent; nothing is guessed.
+//
+// One file, or a few of one prefix, holds one object:
+//
+//	interfaces routes neighbors bridge vlan   what the kernel has, as rows; dump.go and convert.go serve all of them
+//	conntrack sysctl listeners firewall
+//	ovs                                       the database, the switch and the datapaths of Open vSwitch
+//	managers lease prefix config dns          what other network managers configured and hold
+//	status health unavailable blocked         what is well here, what cannot work, who else may drop
+//	keep                                      what is registered. For each kind its spec and plan(want, have); the kernel's
+//	                                          side (keep_held.go), the steps, writes, the start, what waits or is not known
+//	table                                     the own nftables table: its shapes, its plan, what it follows of the host
+//	write nat                                 the methods that write, each a spec for keep
+//	reconcile verify policy                   drift, told or mended; the input policy and its trial
+//	leasing                                   the daemon's own leases (DHCPv4, DHCPv6) and resolv.conf
+//	net claim                                 the Net itself, and that it is the only one to write
 package netops
 
 import (

@@ -1,12 +1,27 @@
 // Package volops answers the vol.* methods of the table for the host that it runs on: what each of
-// them means, on top of small libraries that speak to the kernel. One file holds one object: disks,
-// mounts, usage.
+// them means, on top of small libraries that speak to the kernel.
 //
 // It knows no byte of a kernel's message and no text of a tool, decides nothing about who may call, and
 // keeps nothing between calls but what the kernel says is unchanged. Every write to a device passes one
 // guard (guard.go); every write is known to the state folder before the kernel is touched. Where
 // nobody has the answer a member is absent; nothing is guessed. Whatever may wait for a device or a
 // file server goes through one bounded group of calls, so that what hangs holds up nothing else.
+//
+// One file, or a few of one prefix, holds one object:
+//
+//	disk disks partitions free filesystems      what block devices are and carry; devices.go, contents.go, holders.go and
+//	                                            names.go know the host's devices for one call
+//	mounts usage ways                           mounts and their space, asked within bounds
+//	arrays mdadm                                MD arrays, read, made, stopped, assembled at a start
+//	btrfs subvolume subvolumes scrub balance    what a mounted btrfs says and lets be changed
+//	defrag
+//	topologies topology inventory health        all of it at once: layouts that are possible, the tree, what is wrong
+//	guard target writes system cutoff           what every write passes: in use? the system's? the device that is meant? and
+//	                                            what a crash or a failing device cut off
+//	partition filesystem mkfs mount unmount     the methods that write
+//	resize
+//	restore                                     the start: what is registered stands again
+//	vol unavailable errors rows convert         the Vol itself, and what all files use
 package volops
 
 import (
