@@ -78,10 +78,13 @@ func (s *session) manCommand() *cobra.Command {
 				_, err = fmt.Fprint(s.out, manPage(page))
 				return err
 			}
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				return err
+			}
 			return writeManPages(c.Root(), dir)
 		},
 	}.command()
-	c.Flags().StringVar(&dir, "dir", "", "write the pages of all verbs to this folder")
+	c.Flags().StringVar(&dir, "dir", "", "write the pages of all verbs to this folder, made where it is missing")
 	return c
 }
 
