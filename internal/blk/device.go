@@ -58,8 +58,13 @@ func openNode(path string, n Number, flags int) (fd int, st unix.Stat_t, err err
 
 // Fetch has the kernel begin to read a stretch of an open device, and does not wait for it: a read will find it, or
 // wait for the rest of the time alone. It may hang as a read may.
-func Fetch(f *os.File, offset, length int64) {
-	_ = unix.Fadvise(int(f.Fd()), offset, length, unix.FADV_WILLNEED) // a read that comes later says what is wrong
+func Fetch(f *os.File, offset, length int64) { fetch(int(f.Fd()), offset, length) }
+
+// Fetch is the function of that name.
+func (d *Device) Fetch(offset, length int64) { fetch(d.fd, offset, length) }
+
+func fetch(fd int, offset, length int64) {
+	_ = unix.Fadvise(fd, offset, length, unix.FADV_WILLNEED) // a read that comes later says what is wrong
 }
 
 func rdev(st *unix.Stat_t) Number {

@@ -14,8 +14,13 @@ const sector = 512
 
 // Disk reads one disk by its kernel name. The error is fs.ErrNotExist where there is none, or none
 // any more.
-func (s *Sysfs) Disk(name string) (*Disk, error) {
+func (s *Sysfs) Disk(name string) (*Disk, error) { return s.DiskBeside(name, func(*Disk) {}) }
+
+// DiskBeside is Disk for a caller that has other work done on the disk at the same time: begin is called once the
+// name, number, kind and size of the disk are known, and must neither keep what it is given nor wait for anything.
+func (s *Sysfs) DiskBeside(name string, begin func(*Disk)) (*Disk, error) {
 	return s.readDisk(name, func(d dir, k *Disk, files []string) {
+		begin(k)
 		s.top(d, k, files)
 		k.Queue = readQueue(d)
 		switch k.Kind {

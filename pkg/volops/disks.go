@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -77,8 +78,13 @@ type diskList struct {
 
 // diskFacts is one disk on its way to its row.
 type diskFacts struct {
-	disk     *blk.Disk        // nil where it is to be left out
-	err      error            // ends the list
+	disk *blk.Disk // nil where it is to be left out
+	err  error     // ends the list
+	deviceFacts
+}
+
+// deviceFacts is what the device itself says of a disk.
+type deviceFacts struct {
 	node     *blk.Node        // nil where /dev does not have it
 	contents *ondisk.Contents // nil where it was not read
 	probeErr string
@@ -108,20 +114,40 @@ func (l *diskList) send(ctx context.Context, allowed allowance, names []string, 
 	return err
 }
 
-// read reads one disk, from sysfs first and then from the device, if that answers in time.
+// read reads one disk, from sysfs and from the device, if that answers in time. The device fetches what is to be read
+// of it while sysfs is read: so no thread has to wait for it, and be replaced by another one meanwhile.
 func (l *diskList) read(allowed allowance, name string) (f diskFacts) {
-	k, err := l.sysfs.Disk(name)
-	if isGone(err) {
-		return f
+	var device chan made[deviceFacts]
+	sysfsRead := make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(sysfsRead) })
+	defer goOn()
+	k, err := l.sysfs.DiskBeside(name, func(k *blk.Disk) {
+		if k.Hidden || k.Size == 0 || k.Kind == "floppy" {
+			return
+		}
+		number := k.Number
+		device = make(chan made[deviceFacts], 1)
+		go run(device, 0, func(int) deviceFacts { return l.readDevice(allowed, number, name, sysfsRead) })
+	})
+	goOn()
+	if device != nil {
+		m := <-device
+		if m.panicked != "" {
+			panic(m.panicked)
+		}
+		f.deviceFacts = m.row
 	}
-	if err != nil {
+	switch {
+	case isGone(err):
+		return diskFacts{}
+	case err != nil:
 		return diskFacts{err: err}
-	}
-	if k.Hidden {
+	case k.Hidden:
 		return f
+	case k.Size == 0 && k.Removable, k.Kind == "floppy":
+		f.probeErr = "no_medium"
 	}
 	f.disk = k
-	l.readDevice(allowed, &f)
 	if f.node == nil {
 		f.node = l.nodeOf(k)
 	}
@@ -145,30 +171,27 @@ func (l *diskList) leftOut(name string) bool {
 	return !l.all && (isLoop && !attached || isRAM && strings.Trim(ram, "0123456789") == "")
 }
 
-// readDevice reads what stands on a disk, or says why not. Drives without a medium are not
-// opened; nor are floppies, whose motor would start.
-func (l *diskList) readDevice(allowed allowance, f *diskFacts) {
-	k := f.disk
-	switch {
-	case k.Size == 0 && k.Removable, k.Kind == "floppy":
-		f.probeErr = "no_medium"
-		return
-	case k.Size == 0:
-		return
-	}
-	type read struct {
-		contents *ondisk.Contents
-		node     blk.Node
-	}
-	got, err := probeDevice(l.v, allowed, k.Number, k.Name, func(dev *blk.Device) (read, error) {
-		c, err := readDisk(k)(dev)
-		return read{c, dev.Node()}, err
+// readDevice reads what stands on a disk, once something else has been done, or says why not. Drives without a medium
+// are not opened; nor are floppies, whose motor would start.
+func (l *diskList) readDevice(allowed allowance, n blk.Number, name string, meanwhile <-chan struct{}) deviceFacts {
+	f, err := probeDevice(l.v, allowed, n, name, func(dev *blk.Device) (f deviceFacts, err error) {
+		size, sector, err := dev.Geometry()
+		if err != nil {
+			return f, err
+		}
+		for _, p := range ondisk.Places(size, sector) {
+			dev.Fetch(p.Offset, p.Length)
+		}
+		<-meanwhile
+		node := dev.Node()
+		f.node = &node
+		f.contents, err = ondisk.Read(dev, size, sector)
+		return f, err
 	})
 	if err != nil {
-		f.probeErr = probeError(err)
-		return
+		return deviceFacts{probeErr: probeError(err)}
 	}
-	f.contents, f.node = got.contents, &got.node
+	return f
 }
 
 // probeError is why a device was not read.
