@@ -4,7 +4,8 @@
 //
 // No single place in the kernel tells all of this. A btrfs shows one of its devices in mountinfo and an
 // anonymous number; a lazily unmounted filesystem is in no mountinfo; a loop and a raw opener are in no
-// holders folder and let an exclusive open through. So all of them are asked.
+// holders folder and let an exclusive open through; a driver that exports a device has it open as nobody. So all of
+// them are asked.
 //
 // The package reads /proc and /sys and opens devices without reading from them or writing to them. It
 // decides nothing: what is to be done about a holder is the caller's to say.
@@ -34,7 +35,7 @@ const (
 	Filesystem   Kind = "filesystem"    // mounted where no mount of it is found, by its UUID or its type
 	Process      Kind = "process"       // by the process' name
 	Loop         Kind = "loop"          // by its kernel name
-	Kernel       Kind = "kernel"        // another driver, by the name of the device that it made of this one
+	Kernel       Kind = "kernel"        // another driver, by the name of the device that it made of this one, or of what it exports it as
 )
 
 // Holder is one of those who hold a device.
@@ -68,7 +69,7 @@ func Find(ctx context.Context, root string, self int, devices ...Device) ([]Hold
 	for _, d := range devices {
 		f.asked[d.Number] = true
 	}
-	for _, step := range []func(context.Context) error{f.findSwaps, f.findAbove, f.findLoops, f.findMounts, f.findFilesystems, f.findProcesses} {
+	for _, step := range []func(context.Context) error{f.findSwaps, f.findAbove, f.findLoops, f.findExports, f.findMounts, f.findFilesystems, f.findProcesses} {
 		if err := errors.Join(ctx.Err(), step(ctx)); err != nil {
 			return nil, fmt.Errorf("find who holds %s: %w", devices[0].Name, err)
 		}

@@ -260,7 +260,7 @@ func TestArrayCutOff(t *testing.T) {
 	obtain(t, v, "vol.create_md_array", "name", "gone", "devices", disks[:2])
 	h, err := v.devicesOf(t.Context(), "devices", disks[2:], nil)
 	must(t, err)
-	_, err = v.beginOn(t.Context(), "vol.create_md_array", "/dev/md/cut", h.targets, "")
+	_, err = v.beginAs(t.Context(), "vol.create_md_array", h.targets, deviceDetail{Name: "/dev/md/cut"})
 	must(t, err)
 	h.close()
 	closeBoth(t, v, s)
@@ -333,6 +333,13 @@ func TestArrayGuard(t *testing.T) {
 		if sum != "" && testhost.Sum(t, use.Disk.Path) != sum {
 			t.Errorf("%s: %s was changed", use.Name, use.Disk.Path)
 		}
+	}
+	again := t.TempDir() + "/again"
+	must(t, os.Symlink(spare.Path, again))
+	must(t, unix.Mount(filepath.Dir(again), "/dev/shm", "", unix.MS_BIND, "")) // devices are named below /dev
+	t.Cleanup(func() { unix.Unmount("/dev/shm", unix.MNT_DETACH) })
+	for _, force := range []bool{false, true} {
+		wantKind(t, failure(t, v, "vol.create_md_array", "name", "twice", "devices", []string{spare.Path, "/dev/shm/again"}, "force", force), "invalid_params", "devices[1]")
 	}
 	if !blank(t, spare.Path) {
 		t.Error("the spare disk was written to")

@@ -369,6 +369,42 @@ func attach(t *testing.T, file string) string {
 	return strings.TrimSpace(tool(t, "", "losetup", "-fP", "--show", file))
 }
 
+// TestReadOnlyAndTwice asks for every write to a read-only disk, and for one filesystem on one device by two of its
+// names.
+func TestReadOnlyAndTwice(t *testing.T) {
+	needMkfs(t)
+	if !testhost.MountNS(t) {
+		return
+	}
+	v := writingVol(t)
+	spare := loop(t, 160<<20).Path
+	disk := testhost.NewLoop(t, testhost.LoopOptions{Size: 160 << 20, ReadOnly: true})
+	twin := testhost.NewLoop(t, testhost.LoopOptions{Size: 160 << 20})
+	// Names that lead to one device: the folder is the test's own.
+	must(t, unix.Mount("none", "/dev/shm", "tmpfs", 0, ""))
+	defer unix.Unmount("/dev/shm", unix.MNT_DETACH)
+	must(t, os.Symlink(twin.Path, "/dev/shm/again"))
+	must(t, os.Symlink("again", "/dev/shm/and-again"))
+	for method, pairs := range deviceWrites {
+		for _, force := range []bool{false, true} {
+			wantKind(t, failure(t, v, method, pairs(disk.Path, spare, force)...), "refused", "read_only")
+		}
+	}
+	for _, list := range [][]string{{twin.Path, "/dev/shm/again"}, {"/dev/shm/and-again", "/dev/shm/again"}, {twin.Path, spare, "/dev/./" + filepath.Base(twin.Path)}} {
+		for _, force := range []bool{false, true} {
+			wantKind(t, failure(t, v, "vol.create_btrfs_raid", "devices", list, "level", "raid1", "force", force), "invalid_params", "devices")
+		}
+	}
+	for _, free := range []string{spare, twin.Path} {
+		if !blank(t, free) {
+			t.Errorf("%s was written to", free)
+		}
+	}
+	if list := v.state.Interrupted(); len(list) > 0 {
+		t.Errorf("interrupted: %v", list)
+	}
+}
+
 // TestOneDeviceTwice makes different filesystems on one device at once: they take turns, and each is whole.
 func TestOneDeviceTwice(t *testing.T) {
 	needMkfs(t)
