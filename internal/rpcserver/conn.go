@@ -193,11 +193,21 @@ func (c *conn) put(first, p []byte) (int, error) {
 // stallSteps is in how many steps the time is counted in which a client takes nothing.
 const stallSteps = 4
 
-// push writes p. It gives up at the cutoff, and where the client has taken nothing for as long as it may,
-// and a step longer. A write is tried again at each step because a Unix socket does not call itself
-// writable before three quarters of what is queued are taken (unix_writable in net/unix/af_unix.c), but
-// takes more as soon as one buffer of it is.
+// push writes p.
 func (c *conn) push(p []byte, cutoff time.Time) (n int, err error) {
+	err = c.persist(cutoff, func() (int, error) {
+		m, err := c.Conn.Write(p[n:])
+		n += m
+		return m, err
+	})
+	return n, err
+}
+
+// persist has write write all that there is. It gives up at the cutoff, and where the client has taken nothing for
+// as long as it may, and a step longer. A write is tried again at each step because a Unix socket does not call
+// itself writable before three quarters of what is queued are taken (unix_writable in net/unix/af_unix.c), but
+// takes more as soon as one buffer of it is.
+func (c *conn) persist(cutoff time.Time, write func() (int, error)) (err error) {
 	defer func() { err = cmp.Or(err, c.Conn.SetWriteDeadline(time.Time{})) }()
 	for still := 0; still <= stallSteps; still++ {
 		deadline := time.Now().Add(c.stallStep())
@@ -206,19 +216,18 @@ func (c *conn) push(p []byte, cutoff time.Time) (n int, err error) {
 			deadline = cutoff
 		}
 		if err := c.Conn.SetWriteDeadline(deadline); err != nil {
-			return n, err
+			return err
 		}
-		var m int
-		m, err = c.Conn.Write(p[n:])
-		n += m
+		var n int
+		n, err = write()
 		if err == nil || last || c.tls || !errors.Is(err, os.ErrDeadlineExceeded) {
-			return n, err
+			return err
 		}
-		if m > 0 {
+		if n > 0 {
 			still = 0
 		}
 	}
-	return n, err
+	return err
 }
 
 // stallStep is how long to wait before a write is tried again. On a TLS connection there is no second try:

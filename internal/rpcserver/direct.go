@@ -81,6 +81,7 @@ func (c *conn) serve(r *usual) (err error) {
 	c.cutoff = now.Add(s.deadlines.Read)
 	x := s.borrow()
 	defer func() {
+		c.direct.wire.closePipe()
 		s.giveBack(x)
 		if c.leaveServing() && err == nil {
 			err = net.ErrClosed

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -95,6 +96,9 @@ func (x *exchange) runHere(ctx context.Context, c *call, m *registry.Method, par
 		}
 		return failed
 	}, rec)
+	if x.wire == &x.c.direct.wire && x.out.Write != nil && c.id != nil {
+		x.out.Splice = func(p []byte, from syscall.RawConn, n int64) error { return x.splice(p, from, n, &failed) }
+	}
 	x.opening = len(x.out.Buf) - mark
 	err := x.s.invoke(ctx, x.s.backend, m, params, c.params, &x.out)
 	x.buf = x.out.Buf
@@ -190,15 +194,24 @@ func (t *task) giveTurn() {
 
 // pass puts a part of a streamed result on the wire.
 func (x *exchange) pass(p []byte) error {
-	if !x.onWire {
-		if limit := x.s.ledger.streams[x.lane].take(&x.c.share.streams[x.lane], 1, x.c.share.privileged); limit != nil {
-			return limit
-		}
-		x.stream, x.onWire = true, true
-		x.wire.begin(x.announced())
+	if err := x.openStream(); err != nil {
+		return err
 	}
 	x.streamed += len(p)
 	return x.write(p)
+}
+
+// openStream begins a streamed answer with the first part of its result.
+func (x *exchange) openStream() error {
+	if x.onWire {
+		return nil
+	}
+	if limit := x.s.ledger.streams[x.lane].take(&x.c.share.streams[x.lane], 1, x.c.share.privileged); limit != nil {
+		return limit
+	}
+	x.stream, x.onWire = true, true
+	x.wire.begin(x.announced())
+	return nil
 }
 
 // panicError is what a handler's panic becomes.

@@ -65,8 +65,9 @@ type directWire struct {
 	c       *conn
 	head    []byte // what goes out in front of the next part
 	chunked bool
-	left    int  // bytes of the body that must come yet, where their number is known
-	last    bool // the connection ends with it
+	left    int    // bytes of the body that must come yet, where their number is known
+	last    bool   // the connection ends with it
+	pipe    *moved // for what is moved; nil: nothing has been
 
 	date   []byte // as it stands in heads
 	second int64  // that it says, in Unix time
@@ -104,23 +105,37 @@ func (d *directWire) open(status string) {
 }
 
 func (d *directWire) write(p []byte) (int, error) {
-	switch {
-	case len(p) == 0:
+	if len(p) == 0 {
 		return 0, nil
-	case d.chunked:
-		d.head = strconv.AppendInt(d.head, int64(len(p)), 16)
-		d.head = append(d.head, "\r\n"...)
-	case len(p) > d.left:
-		return 0, http.ErrContentLength
-	default:
-		d.left -= len(p)
+	}
+	if err := d.frame(len(p)); err != nil {
+		return 0, err
 	}
 	n, err := d.c.put(d.head, p)
+	d.written()
+	return n, err
+}
+
+// frame says in the head that a part of n bytes follows.
+func (d *directWire) frame(n int) error {
+	switch {
+	case d.chunked:
+		d.head = strconv.AppendInt(d.head, int64(n), 16)
+		d.head = append(d.head, "\r\n"...)
+	case n > d.left:
+		return http.ErrContentLength
+	default:
+		d.left -= n
+	}
+	return nil
+}
+
+// written begins the head of what comes next.
+func (d *directWire) written() {
 	d.head = d.head[:0]
 	if d.chunked {
 		d.head = append(d.head, "\r\n"...)
 	}
-	return n, err
 }
 
 // end ends the body, which must be whole.

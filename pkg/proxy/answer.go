@@ -24,6 +24,8 @@ const (
 	shortPart  = registry.FlushSize + tailSize
 	longPart   = 256<<10 + tailSize
 	longAnswer = 1 << 20
+	// movedSize is from where on it pays to have the kernel move what comes.
+	movedSize = 32 << 10
 )
 
 // The members of an answer.
@@ -203,6 +205,9 @@ func (s *stream) begin(text, id []byte, rest *body, out *registry.Out) error {
 // copy passes the rest of the answer on.
 func (s *stream) copy(from *body, id []byte, out *registry.Out) error {
 	for {
+		if err := s.move(from, out); err != nil {
+			return err
+		}
 		if err := s.spill(out); err != nil {
 			return err
 		}
@@ -216,6 +221,43 @@ func (s *stream) copy(from *body, id []byte, out *registry.Out) error {
 			return err
 		}
 	}
+}
+
+// move passes on, without reading it, all but the tail of what is known to come: of the body, or of this chunk and
+// those behind it as long as they are large. The tail is read.
+func (s *stream) move(from *body, out *registry.Out) error {
+	for out.Splice != nil {
+		if err := from.advance(); err != nil {
+			return err
+		}
+		if from.left < movedSize {
+			return nil
+		}
+		out.Buf = from.takeBuffered(out.Buf)
+		n := from.left - tailSize
+		s.passed += int64(len(out.Buf)-s.start) + n
+		s.start = 0
+		if err := from.move(n, out); err != nil {
+			return err
+		}
+		if err := s.readTail(from, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readTail reads the tail of what has been moved.
+func (s *stream) readTail(from *body, out *registry.Out) error {
+	var tail [tailSize]byte
+	for from.left > 0 {
+		n, err := from.Read(tail[:])
+		if err != nil {
+			return err
+		}
+		out.Buf = append(out.Buf, tail[:n]...)
+	}
+	return nil
 }
 
 // spill puts what has come on the wire where it is much, but for the tail.

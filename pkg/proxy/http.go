@@ -2,11 +2,14 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/geomind/my_os_server/pkg/registry"
 )
 
 // errTooLong is a head, or the head of a chunk, that is longer than any that makes sense.
@@ -131,10 +134,8 @@ func (b *body) inBuffer() ([]byte, bool) {
 
 // Read reads on, and returns io.EOF at the end of the body, where the connection is ready for the next answer.
 func (b *body) Read(p []byte) (n int, err error) {
-	if b.left == 0 && !b.ended && b.chunked {
-		if err := b.nextChunk(); err != nil {
-			return 0, err
-		}
+	if err := b.advance(); err != nil {
+		return 0, err
 	}
 	if b.ended {
 		return 0, io.EOF
@@ -151,6 +152,33 @@ func (b *body) Read(p []byte) (n int, err error) {
 	b.left -= int64(n)
 	b.ended = b.left == 0 && !b.chunked
 	return n, err
+}
+
+// advance goes on to the next chunk where one has been read.
+func (b *body) advance() error {
+	if b.left > 0 || b.ended || !b.chunked {
+		return nil
+	}
+	return b.nextChunk()
+}
+
+// takeBuffered appends to p what has been read ahead of a body, or a chunk, of which there is more.
+func (b *body) takeBuffered(p []byte) []byte {
+	ahead := b.c.buffered()
+	b.c.start += len(ahead)
+	b.left -= int64(len(ahead))
+	return append(p, ahead...)
+}
+
+// move passes n bytes on, behind what stands in out.Buf. Nothing may be buffered, and more must be left.
+func (b *body) move(n int64, out *registry.Out) error {
+	b.c.endWithCall()
+	b.left -= n
+	err := out.Move(b.c.raw, n)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errCut
+	}
+	return err
 }
 
 // longestChunkHead bounds the line that begins a chunk, extensions included, and each line of a trailer.

@@ -4,7 +4,8 @@
 // table's to say; what they mean is nothing that this package knows.
 //
 // Only the envelope changes on the way: id, name, and params by position, which go up by name. A result comes
-// back as it stands, read and passed on piece by piece, in the same memory whatever its size. An answer of at
+// back as it stands, read and passed on piece by piece, in the same memory whatever its size; where the wire takes it so,
+// the kernel moves the long middle of it from socket to socket. An answer of at
 // most 64 KiB is checked to its last byte before anything is passed on. Of a longer one are checked the framing,
 // what stands before the result and behind it, and how the result begins and ends; where those do not hold the
 // call ends in an error, and the pipeline cuts what is on the wire, so that a half result never looks whole.

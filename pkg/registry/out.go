@@ -1,6 +1,9 @@
 package registry
 
-import "errors"
+import (
+	"errors"
+	"syscall"
+)
 
 // FlushSize is how much of a streamed result is gathered before it goes to the wire. Below it the
 // system calls dominate, above it only memory grows.
@@ -16,6 +19,9 @@ type Out struct {
 	Buf []byte
 	// Write puts bytes on the wire; it must not keep them. Where it is nil everything stays in Buf.
 	Write func([]byte) error
+	// Splice does the same, and puts n bytes behind them that come over a socket, without copying those. Where
+	// they end early the error is io.ErrUnexpectedEOF. It is nil where that cannot be done.
+	Splice func(p []byte, from syscall.RawConn, n int64) error
 	// Limit bounds Buf where Write is nil; 0 is no bound.
 	Limit int
 	// Size is how many bytes the result will have, set before the first Spill by who knows; 0 is not
@@ -33,6 +39,15 @@ func (o *Out) Sent() bool { return o.sent }
 // grown. It flushes a full buffer, whose bytes are then Write's and no longer in Buf, or enforces the limit.
 // An error means that nobody takes the rest.
 func (o *Out) Spill() error { return o.spill() }
+
+// Move is Spill for what is not in Buf at all: it puts Buf on the wire, and behind it n bytes that come over a
+// socket. Splice must not be nil.
+func (o *Out) Move(from syscall.RawConn, n int64) error {
+	o.sent = true
+	err := o.Splice(o.Buf, from, n)
+	o.Buf = o.Buf[:0]
+	return err
+}
 
 // spill is called when Buf has grown; it flushes a full buffer or enforces the limit.
 func (o *Out) spill() error {
