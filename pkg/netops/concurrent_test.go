@@ -42,8 +42,9 @@ func TestManyCallersSideBySide(t *testing.T) {
 	}
 	wg.Wait()
 	want(t, "afterwards", m.picture(), before)
+	want(t, "rules afterwards", m.ruleset(), "")
 	m.inSync()
-	if n := m.net.kept.taps.Len() + m.net.kept.routes.Len() + m.net.kept.ports.Len(); n > 0 {
+	if n := m.net.kept.taps.Len() + m.net.kept.routes.Len() + m.net.kept.ports.Len() + m.net.kept.rules.Len(); n > 0 {
 		t.Errorf("%d objects are still registered", n)
 	}
 	for deadline := time.Now().Add(20 * time.Second); countDescriptors(t) > descriptors || runtime.NumGoroutine() > goroutines; time.Sleep(100 * time.Millisecond) {
@@ -60,6 +61,14 @@ func (m *maker) roundTrip(rng *rand.Rand, i int, conflicts *atomic.Int64) error 
 	bridge := fmt.Sprint("br", rng.IntN(4))
 	if shared {
 		i = rng.IntN(3)
+	}
+	if i%3 == 0 {
+		made, err := m.quiet("net.firewall.add_rule", object{"protocol": "tcp", "port": 10000 + i, "source": fmt.Sprintf("10.%d.0.0/16", i%4)})
+		if err != nil {
+			return err
+		}
+		_, err = m.quiet("net.firewall.remove_rule", object{"id": made["rule"].(object)["id"]})
+		return err
 	}
 	if i%2 == 0 {
 		dst := fmt.Sprintf("172.%d.%d.0/24", 16+i>>8&15, i&255)
