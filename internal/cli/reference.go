@@ -101,14 +101,16 @@ method requires may also be given in order without their flags:
 | name | what each row is called by, a line each |
 
 Long lists go row by row, in constant memory, in every format. Colour is for terminals only, and not where $NO_COLOR is set. Results go to standard
-output, all else to standard error. With json and jsonl an error is a line of JSON there: code, message, data.
+output, all else to standard error. With json and jsonl an error is a line of JSON there: code, message, data. What has more members than
+anybody reads, as a bridge has, is told by those that are columns of tables; wide tells all. As tables, ` + "`net firewall`" + ` tells its rules in the words of nft,
+where the node has it; ` + "`--text=false`" + ` leaves them out.
 
 ## Care
 
 A method whose effect is ` + "`destroy`" + ` names what would be ended, devices with serial number and size, and asks; ` + "`--yes`" + ` answers beforehand. Without a terminal and
 without ` + "`--yes`" + ` it is an error. What was shown goes with the call as its ` + "`expect`" + `: another device that has taken the name meanwhile is left alone.
 
-Reads take ` + "`--watch`" + ` (` + "`--watch=500ms`" + `): again and again, until interrupted. ` + "`vol scrub start`" + `, ` + "`vol balance start`" + ` and ` + "`vol create md array`" + ` take ` + "`--wait`" + `: they stay until what
+Reads take ` + "`--watch`" + ` (` + "`--watch=500ms`" + `): again and again, until interrupted; on a terminal as much as it shows. ` + "`vol scrub start`" + `, ` + "`vol balance start`" + ` and ` + "`vol create md array`" + ` take ` + "`--wait`" + `: they stay until what
 they started has ended, with a bar on a terminal. ` + "`vol md detail --wait`" + ` does so for a rebuild that runs already.
 
 ## Servers
