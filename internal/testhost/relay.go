@@ -62,6 +62,13 @@ func (r *Relay) Snag(s Snag) <-chan struct{} {
 	return s.hit
 }
 
+// Caught tells whether what the snag waits for has come.
+func (r *Relay) Caught() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.snag != nil && r.snag.Word == ""
+}
+
 // Release lets everything pass again, what was held first.
 func (r *Relay) Release() {
 	r.mu.Lock()
