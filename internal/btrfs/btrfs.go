@@ -2,8 +2,8 @@
 // its trees (linux/btrfs_tree.h) and its files in /sys/fs/btrfs: devices and their error counters,
 // space, chunks, subvolumes, quota groups, the state of scrub and balance.
 //
-// And it changes what a mounted btrfs lets be changed: subvolumes, snapshots, quotas (change.go). It starts no
-// process and reads no unmounted device. Trees are walked in constant
+// And it changes what a mounted btrfs lets be changed: subvolumes, snapshots, quotas, its size; it defragments files,
+// scrubs and balances. It starts no process and reads no unmounted device. Trees are walked in constant
 // memory, however large they are. Looking into trees, at a scrub and at a balance takes CAP_SYS_ADMIN;
 // the rest is told to everybody who can open a folder of the filesystem.
 package btrfs

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"bytes"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,7 +83,7 @@ func newWorld(t *testing.T, args ...string) *world {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	w.socket = filepath.Join(dir, "s")
-	log := new(bytes.Buffer)
+	log := new(testhost.Log)
 	cmd := exec.Command(server, append([]string{"--socket", w.socket, "--state-dir", filepath.Join(dir, "state"), "--node-name", nodeName, "--no-hero-socket"}, args...)...)
 	cmd.Stderr = log
 	started := make(chan error, 1)
@@ -94,28 +92,17 @@ func newWorld(t *testing.T, args ...string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { end(t, cmd, log) })
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if conn, err := net.Dial("unix", w.socket); err == nil {
-			conn.Close()
-			return w
-		}
-	}
-	t.Fatalf("the server does not listen: %s", log)
-	return nil
+	testhost.Listening(t, w.socket, log)
+	return w
 }
 
 // settle waits until the links are up: the kernel takes a moment to say so.
 func (w *world) settle(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if strings.Count(w.ns.Run("ip", "-br", "link", "show", "up"), " UP ") == 3 {
-			return
-		}
-	}
-	t.Fatalf("the links do not come up:\n%s", w.ns.IP("link"))
+	testhost.Eventually(t, "the links come up", func() bool { return strings.Count(w.ns.Run("ip", "-br", "link", "show", "up"), " UP ") == 3 })
 }
 
-func end(t *testing.T, cmd *exec.Cmd, log *bytes.Buffer) {
+func end(t *testing.T, cmd *exec.Cmd, log *testhost.Log) {
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	timer := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()

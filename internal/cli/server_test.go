@@ -2,13 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/geomind/my_os_server/internal/testhost"
 )
@@ -17,12 +15,7 @@ import (
 // its certificate.
 func remoteServer(t *testing.T, key string) (address, certificate string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = l.Addr().String()
-	l.Close()
+	address = testhost.FreeAddress(t)
 	dir, err := os.MkdirTemp("", "cli") // not TempDir: a socket's path has little room
 	if err != nil {
 		t.Fatal(err)
@@ -35,6 +28,8 @@ func remoteServer(t *testing.T, key string) (address, certificate string) {
 	}
 	socket := filepath.Join(dir, "s")
 	cmd := exec.Command(build(t), "--socket", socket, "--state-dir", filepath.Join(dir, "state"), "--no-hero-socket", "--listen", address, "--acl", rules)
+	log := new(testhost.Log)
+	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -42,14 +37,8 @@ func remoteServer(t *testing.T, key string) (address, certificate string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if c, err := net.Dial("unix", socket); err == nil { // which is made after the other
-			c.Close()
-			return address, filepath.Join(dir, "state/tls/server.crt")
-		}
-	}
-	t.Fatal("the server does not listen")
-	return "", ""
+	testhost.Listening(t, socket, log) // it is made after the other
+	return address, filepath.Join(dir, "state/tls/server.crt")
 }
 
 // TestServerElsewhere: a server is met by its fingerprint, and then called with a key; one with another
