@@ -68,8 +68,8 @@ var nftFamilies = map[registry.NftFamily]uint8{
 	registry.NftFamilyNetdev: unix.NFPROTO_NETDEV,
 }
 
-// firewallDump sends a ruleset. Sets are listed on one socket and their elements on the other, so that
-// nothing has to be kept between them.
+// firewallDump sends a ruleset. Sets are listed on one socket and their elements on others, so that
+// little has to be kept between them.
 type firewallDump struct {
 	net    *Net
 	out    limited[registry.NftItem]
@@ -77,16 +77,13 @@ type firewallDump struct {
 	tag    registry.Opt[string]
 	row    firewallRow
 
-	conn, inner *nft.Conn
+	conn     *nft.Conn
+	elements []*nft.Conn // opened where there is a set
 }
 
-// open gets the sockets and asks whether there is a ruleset to be read at all.
+// open gets a socket and asks whether there is a ruleset to be read at all.
 func (d *firewallDump) open(ctx context.Context) (err error) {
 	if d.conn, err = d.net.filters.Get(); err != nil {
-		return err
-	}
-	if d.inner, err = d.net.filters.Get(); err != nil {
-		d.net.filters.Put(d.conn)
 		return err
 	}
 	if _, err = d.conn.Generation(ctx); err != nil {
@@ -97,7 +94,21 @@ func (d *firewallDump) open(ctx context.Context) (err error) {
 
 func (d *firewallDump) close() {
 	d.net.filters.Put(d.conn)
-	d.net.filters.Put(d.inner)
+	for _, conn := range d.elements {
+		d.net.filters.Put(conn)
+	}
+}
+
+// elementSocket is the i-th socket for elements, which is kept for when the ruleset is read again.
+func (d *firewallDump) elementSocket(i int) (*nft.Conn, error) {
+	if i < len(d.elements) {
+		return d.elements[i], nil
+	}
+	conn, err := d.net.filters.Get()
+	if err == nil {
+		d.elements = append(d.elements, conn)
+	}
+	return conn, err
 }
 
 // run sends everything once. The dumps belong together where the ruleset's generation is the same at
@@ -180,37 +191,6 @@ func (d *firewallDump) ownRules(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// sets sends each set with its elements behind it.
-func (d *firewallDump) sets(ctx context.Context) (interrupted bool, err error) {
-	flagged, err := each(d.conn.Sets(ctx, d.filter), func(s *nft.Set) error {
-		if err := d.out.send(&registry.NftItem{Set: d.row.setOf(s)}); err != nil {
-			return err
-		}
-		within, err := d.elements(ctx, s)
-		interrupted = interrupted || within
-		return err
-	})
-	return interrupted || flagged, err
-}
-
-// elementsAtOnce is how many elements go into one item: more would be memory for nothing.
-const elementsAtOnce = 64
-
-func (d *firewallDump) elements(ctx context.Context, s *nft.Set) (interrupted bool, err error) {
-	chunk := d.row.elementsOf(s)
-	interrupted, err = each(d.inner.Elements(ctx, s.Ref()), func(e *nft.Element) error {
-		chunk.add(e)
-		if len(chunk.list.Elements) < elementsAtOnce {
-			return nil
-		}
-		return chunk.send(d.out)
-	})
-	if err == nil && len(chunk.list.Elements) > 0 {
-		err = chunk.send(d.out)
-	}
-	return interrupted, err
 }
 
 // sendItems sends every row of a dump.

@@ -1,32 +1,24 @@
 package netops
 
 import (
+	"sync"
+
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// elementChunk gathers elements of one set into items.
+// elementsAtOnce is how many elements go into one item: more would be memory for nothing.
+const elementsAtOnce = 64
+
+// elementChunk gathers elements of one set.
 type elementChunk struct {
-	list      registry.NftElements
+	elements  []registry.NftElement
 	key, data nft.Layout
 	verdicts  bool
 }
 
-func (b *firewallRow) elementsOf(s *nft.Set) *elementChunk {
-	if b.elements == nil {
-		b.elements = make([]registry.NftElement, 0, elementsAtOnce)
-	}
-	return &elementChunk{
-		list: registry.NftElements{
-			Family:   registry.NftFamily(nftFamily(s.Family)),
-			Table:    s.Table,
-			Set:      s.Name,
-			Elements: b.elements[:0],
-		},
-		key:      s.KeyLayout(),
-		data:     s.DataLayout(),
-		verdicts: s.DataType == nft.DataVerdict,
-	}
+func elementsOf(s *nft.Set) elementChunk {
+	return elementChunk{key: s.KeyLayout(), data: s.DataLayout(), verdicts: s.DataType == nft.DataVerdict}
 }
 
 func (c *elementChunk) add(e *nft.Element) {
@@ -53,11 +45,29 @@ func (c *elementChunk) add(e *nft.Element) {
 		row.Expressions = append(row.Expressions, nftStateful(x))
 	}
 	row.Comment, row.UserData = userData(e.UserData, nft.UserComment)
-	c.list.Elements = append(c.list.Elements, row)
+	if c.elements == nil {
+		c.elements = *elementLists.Get().(*[]registry.NftElement)
+	}
+	c.elements = append(c.elements, row)
 }
 
-func (c *elementChunk) send(out limited[registry.NftItem]) error {
-	err := out.send(&registry.NftItem{Elements: &c.list})
-	c.list.Elements = c.list.Elements[:0]
-	return err
+// take hands over what was gathered.
+func (c *elementChunk) take() []registry.NftElement {
+	list := c.elements
+	c.elements = nil
+	return list
+}
+
+var elementLists = sync.Pool{New: func() any {
+	list := make([]registry.NftElement, 0, elementsAtOnce)
+	return &list
+}}
+
+// giveBack has the memory of a list used again.
+func giveBack(list []registry.NftElement) {
+	if list != nil {
+		clear(list)
+		list = list[:0]
+		elementLists.Put(&list)
+	}
 }

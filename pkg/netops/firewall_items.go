@@ -10,7 +10,6 @@ import (
 type firewallRow struct {
 	texts map[nft.RuleRef]string // of foreign rules, where they were asked for
 
-	elements    []registry.NftElement
 	expressions []registry.NftExpression
 }
 
