@@ -32,7 +32,7 @@ func (m *ovsMaker) until(what string, holds func() bool) time.Duration {
 		if time.Since(begun) > time.Minute {
 			m.t.Fatalf("%s: not within a minute; drift: %v", what, m.call("net.verify", object{})["drift"])
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) // to look takes time from the rounds
 	}
 	return time.Since(begun)
 }
