@@ -280,13 +280,15 @@ func storageKilledAt(t *testing.T, c storageCrash, moment int) (done bool) {
 }
 
 // newDisk attaches a loop that the test itself does not hold: the guard would see that.
-func newDisk(t *testing.T) string {
+func newDisk(t *testing.T) string { return newDiskOf(t, 160<<20) }
+
+func newDiskOf(t *testing.T, size int64) string {
 	t.Helper()
 	file := t.TempDir() + "/disk"
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(file, 160<<20); err != nil {
+	if err := os.Truncate(file, size); err != nil {
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(testhost.Command(t, "losetup", "-fP", "--show", file))
