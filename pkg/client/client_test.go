@@ -169,9 +169,9 @@ func TestLeavingEarlyEndsTheCall(t *testing.T) {
 }
 
 func TestEveryErrorKeepsItsType(t *testing.T) {
-	var answer registry.WireError
+	answers := make(chan registry.WireError, 1)
 	h := &handlers{add: func(context.Context, *registry.NetRoutesAddParams) (*registry.NetRoutesAddResult, error) {
-		return nil, answer
+		return nil, <-answers
 	}}
 	c := connect(t, serve(t, h, nil), nil)
 	for _, want := range []registry.WireError{
@@ -181,7 +181,7 @@ func TestEveryErrorKeepsItsType(t *testing.T) {
 		&registry.RefusedError{RefusedData: registry.RefusedData{Rule: "own_disk", Override: registry.Some("force")}, Message: "this is the root disk"},
 		&registry.ParamsError{Faults: []registry.Fault{{Path: "dst", Message: "must be a network"}, {Path: "nexthops[1].gateway", Message: "must be an address"}}},
 	} {
-		answer = want
+		answers <- want
 		_, err := c.NetRoutesAdd(soon(t), &registry.NetRoutesAddParams{Dst: netip.MustParsePrefix("10.0.0.0/8"), Interface: registry.Some("lo")})
 		var wire registry.WireError
 		var own *client.Error
