@@ -38,6 +38,7 @@ type plan struct {
 	missing  bool                       // nothing of the object stands
 	differs  []registry.DriftDifference // where something does
 	steps    []step                     // in order
+	gone     bool                       // what it belongs to, and with it the need: nothing to be told until that comes back
 	waits    string                     // what is lacking, as in "interface eth0"; the steps go as far as they can without
 	obstacle string                     // what stands in its place and is not ours: nothing is done about it
 }

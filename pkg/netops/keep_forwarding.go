@@ -47,6 +47,7 @@ func (f forwardingSpec) plan(h *held) (p plan) {
 	switch {
 	case !there:
 		p.missing = true
+		p.gone = f.Setting == settingAcceptRA // who is not there takes no advertisements
 		p.waits = "interface " + f.Interface
 	case have != f.Value:
 		p.differ(f.Setting, strconv.FormatInt(f.Value, 10), strconv.FormatInt(have, 10), setSetting{f.path(), f.Value})

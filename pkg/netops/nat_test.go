@@ -172,13 +172,19 @@ func TestForwardingOpensNothingElse(t *testing.T) {
 func TestForwardingKeepsTheAdvertisedRoute(t *testing.T) {
 	c := newCrossing(t)
 	c.Run("sysctl", "-qw", "net.ipv6.conf.br0.accept_ra=0")
-	c.IP("route add ::/0 via " + outside6 + " dev up0 proto ra expires 600")
+	c.IP("route add ::/0 via "+outside6+" dev up0 proto ra expires 600", "link add passing type veth peer passed")
 	c.call("net.nat.add_dnat", object{"protocol": "tcp", "port": 8080, "to_address": machine6, "to_port": 80})
 	value := func(name string) string { return strings.TrimSpace(c.Run("sysctl", "-n", "net.ipv6.conf."+name)) }
 	want(t, "settings", []string{value("all.forwarding"), value("up0.accept_ra"), value("br0.accept_ra"), value("default.accept_ra")}, []string{"1", "2", "0", "1"})
 	if out := c.Run("ip", "-6", "route", "show", "default"); !strings.Contains(out, outside6) {
 		t.Errorf("the default route is gone: %q", out)
 	}
+	c.inSync()
+	c.IP("link del passing") // with its setting
+	c.inSync()
+	c.IP("link add passing type veth peer passed")
+	want(t, "in sync with what is back as it was", c.call("net.verify", object{})["in_sync"], false)
+	c.Run("sysctl", "-qw", "net.ipv6.conf.passing.accept_ra=2", "net.ipv6.conf.passed.accept_ra=2")
 	c.inSync()
 	c.call("net.nat.remove_dnat", object{"id": objects(c.call("net.nat.status", object{})["dnat"])[0]["id"]})
 	want(t, "put back", []string{value("all.forwarding"), value("up0.accept_ra")}, []string{"0", "1"})

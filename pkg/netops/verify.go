@@ -61,7 +61,7 @@ func (n *Net) compared(ctx context.Context) (found []finding, strays []stray, ch
 		if err != nil {
 			return nil, nil, 0, err
 		}
-		found = append(found, of...)
+		found = append(found, slices.DeleteFunc(of, func(f finding) bool { return f.plan.gone })...)
 	}
 	strays, err = n.strays(ctx)
 	return found, strays, checked, err
