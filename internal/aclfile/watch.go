@@ -121,21 +121,24 @@ func (w *Watcher) forget(e event) {
 	delete(w.folders, e.wd)
 }
 
-// follow brings the watches to where the path leads now, and says whether that is elsewhere than before.
-// A step that changed before its folder was watched is found by looking again afterwards.
+// follow brings the watches to where the path leads now, and says whether that is elsewhere than before, or may
+// have been since: what happened in a folder before it was watched nobody tells. A step that changed before its
+// folder was watched is found by looking again afterwards.
 func (w *Watcher) follow() (moved bool, err error) {
 	steps := trail(w.path)
 	for {
-		if err := w.add(steps); err != nil {
+		fresh, err := w.add(steps)
+		if err != nil {
 			return false, err
 		}
+		moved = moved || fresh
 		again := trail(w.path)
 		if slices.Equal(steps, again) {
 			break
 		}
 		steps = again
 	}
-	moved = !slices.Equal(w.steps, steps)
+	moved = moved || !slices.Equal(w.steps, steps)
 	w.steps = steps
 	for wd, folder := range w.folders {
 		if !leadsThrough(steps, folder) {
@@ -146,19 +149,22 @@ func (w *Watcher) follow() (moved bool, err error) {
 	return moved, nil
 }
 
-// add watches the folder of each step. One that has gone since is for the next look.
-func (w *Watcher) add(steps []step) error {
+// add watches the folder of each step, and says whether any was not watched before. One that has gone since is for
+// the next look.
+func (w *Watcher) add(steps []step) (fresh bool, err error) {
 	for _, s := range steps {
 		wd, err := w.addOne(s.folder)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-			return nil
+			return fresh, nil
 		}
 		if err != nil {
-			return fmt.Errorf("inotify_add_watch %s: %w", s.folder, err)
+			return fresh, fmt.Errorf("inotify_add_watch %s: %w", s.folder, err)
 		}
+		_, known := w.folders[int32(wd)]
+		fresh = fresh || !known
 		w.folders[int32(wd)] = s.folder
 	}
-	return nil
+	return fresh, nil
 }
 
 func (w *Watcher) addOne(folder string) (wd int, err error) {

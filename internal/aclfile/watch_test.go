@@ -240,6 +240,33 @@ func TestChangedBeforeRun(t *testing.T) {
 	}
 }
 
+// TestFolderReplacedByItsLike: the file is missing as before, but may have stood there before the folder was watched, and
+// whoever was told of something earlier may have read it.
+func TestFolderReplacedByItsLike(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "etc")
+	mkdir(t, folder)
+	path := filepath.Join(folder, "acl.toml")
+	w, err := Watch(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := os.RemoveAll(folder); err != nil {
+			t.Fatal(err)
+		}
+		mkdir(t, folder)
+		write(t, path, readers)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	told := 0
+	if err := w.Run(ctx, func() { told++; cancel() }); err != nil || told != 1 {
+		t.Errorf("told %d times, %v", told, err)
+	}
+}
+
 func TestRunEnds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "acl.toml")
 	for name, end := range map[string]func(w *Watcher, cancel func()){
