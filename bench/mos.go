@@ -22,20 +22,26 @@ type hop struct {
 	prefix string // of the methods that it is asked for
 
 	perSecond map[string][]float64
-	peak      int // KiB, the most in all rounds while it passed 100 MiB on
+	hoards    bool // has all of a result in memory, and so cannot pass on many long ones at once
+	peak      int  // KiB, the most in all rounds while it passed 100 MiB on
 }
 
-// mosLoads are what is asked for: results of a size, over so many connections at once.
+// mosLoads are what is asked for: results of a size, over so many connections at once; and what part of nginx's rate is
+// to be had at least, 0 where there is no bar.
 var mosLoads = []struct {
 	name, method string
 	conns        int
 	size         int
+	bar          float64
 }{
-	{"200 B, 1 connection", "health", 1, 200},
-	{"200 B, 32 connections", "health", 32, 200},
-	{"100 KiB, 8 connections", "dns", 8, 100 << 10},
-	{"100 MiB with a length", "lease", 1, 100 << 20},
-	{"100 MiB in chunks", "routes", 1, 100 << 20},
+	{"200 B, 1 connection", "health", 1, 200, 0.75},
+	{"200 B, 32 connections", "health", 32, 200, 0.5},
+	{"100 KiB, 1 connection", "dns", 1, 100 << 10, 0},
+	{"100 KiB, 8 connections", "dns", 8, 100 << 10, 0},
+	{"100 KiB, 32 connections", "dns", 32, 100 << 10, 0},
+	{"100 MiB with a length", "lease", 1, 100 << 20, 1},
+	{"100 MiB in chunks", "routes", 1, 100 << 20, 1},
+	{"100 MiB, 32 connections", "lease", 32, 100 << 20, 0},
 }
 
 // benchMOS compares hops from one Unix socket to another.
@@ -50,7 +56,7 @@ func benchMOS() error {
 		{name: "nginx proxy_pass", prefix: "mosnet.", start: startNginx},
 		{name: "my-os-server-mos", prefix: "net.", start: startMOS},
 		{name: "httputil.ReverseProxy", prefix: "mosnet.", start: startPeerHop("reverse")},
-		{name: "full decode and encode", prefix: "net.", start: startPeerHop("recode")},
+		{name: "full decode and encode", prefix: "net.", start: startPeerHop("recode"), hoards: true},
 	}
 	for _, h := range hops {
 		h.perSecond = map[string][]float64{}
@@ -64,6 +70,9 @@ func benchMOS() error {
 	}
 	for _, load := range mosLoads {
 		for _, h := range hops {
+			if len(h.perSecond[load.name]) == 0 {
+				continue
+			}
 			rate, unit := h.median(load.name), "calls/s"
 			if load.size >= 1<<20 {
 				rate, unit = rate*float64(load.size)/1e9, "GB/s"
@@ -76,12 +85,13 @@ func benchMOS() error {
 }
 
 func printMOSBars(nginx, ours *hop) {
-	for _, bar := range []struct {
-		load string
-		bar  float64
-	}{{mosLoads[0].name, 0.75}, {mosLoads[1].name, 0.5}, {mosLoads[3].name, 1}, {mosLoads[4].name, 1}} {
-		ratio := ours.median(bar.load) / nginx.median(bar.load)
-		fmt.Printf("  %-24s ours/nginx %.2f  bar %.2f %s\n", bar.load, ratio, bar.bar, verdict(ratio >= bar.bar))
+	for _, load := range mosLoads {
+		ratio := ours.median(load.name) / nginx.median(load.name)
+		if load.bar == 0 {
+			fmt.Printf("  %-24s ours/nginx %.2f\n", load.name, ratio)
+			continue
+		}
+		fmt.Printf("  %-24s ours/nginx %.2f  bar %.2f %s\n", load.name, ratio, load.bar, verdict(ratio >= load.bar))
 	}
 	fmt.Printf("  peak RSS passing 100 MiB on: ours %.1f MiB, nginx's largest worker %.1f MiB  bar 32 %s\n",
 		float64(ours.peak)/1024, float64(nginx.peak)/1024, verdict(ours.peak <= 32<<10))
@@ -104,6 +114,9 @@ func (h *hop) measure(upstream *daemon) error {
 		socket = d.socket
 	}
 	for _, load := range mosLoads {
+		if h.hoards && load.conns > 1 && load.size >= 1<<20 {
+			continue
+		}
 		rate, err := rawLoad(socket, h.prefix+load.method, load.conns, load.size)
 		if err != nil {
 			return fmt.Errorf("%s: %w", load.name, err)
