@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -14,8 +15,11 @@ const (
 	maxHelpWidth = 110
 )
 
-// help prints what a command is for.
+// help prints what a command is for. Of a word that is no verb there is nothing to print.
 func (s *session) help(c *cobra.Command, _ []string) {
+	if s.misspelt = misspelt(c, c.Flags().Args()); s.misspelt != nil {
+		return
+	}
 	width := s.columns()
 	if width == 0 {
 		width = helpWidth
@@ -27,7 +31,7 @@ func (s *session) help(c *cobra.Command, _ []string) {
 func (s *session) helpText(c *cobra.Command, width int) string {
 	var b strings.Builder
 	c.InitDefaultHelpFlag()
-	paragraph(&b, c.Short, width)
+	paragraph(&b, cmp.Or(c.Short, "Verbs of "+c.CommandPath()+"."), width)
 	if c.Long != "" && c.Long != c.Short {
 		b.WriteByte('\n')
 		paragraph(&b, c.Long, width)
@@ -105,12 +109,24 @@ func shown(c *cobra.Command) (list []*cobra.Command) {
 
 func writeVerbs(b *strings.Builder, list []*cobra.Command, width int) {
 	longest := 0
-	for _, c := range list {
-		longest = max(longest, len(c.Name()))
+	names := make([]string, len(list))
+	for i, c := range list {
+		names[i], list[i] = onlyVerb(c)
+		longest = max(longest, len(names[i]))
 	}
-	for _, c := range list {
-		hang(b, "  "+pad(c.Name(), longest, false)+"  ", groupShort(c), width)
+	for i, c := range list {
+		hang(b, "  "+pad(names[i], longest, false)+"  ", groupShort(c), width)
 	}
+}
+
+// onlyVerb is what to list for a command: where it only holds a single other one, that, with both their names.
+func onlyVerb(c *cobra.Command) (string, *cobra.Command) {
+	name := c.Name()
+	for c.Short == "" && len(shown(c)) == 1 {
+		c = shown(c)[0]
+		name += " " + c.Name()
+	}
+	return name, c
 }
 
 // groupShort is what a command is for; of one that only holds others and says nothing itself, those.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -31,6 +32,7 @@ type session struct {
 	getenv        func(string) string
 	global        globalFlags
 	paint         painter // for out
+	misspelt      error   // what was wrong with a command line that asked for help
 	paintErrs     painter // for errs
 }
 
@@ -61,7 +63,7 @@ func (s *session) run(ctx context.Context, args []string) int {
 	root := s.commandFor(args)
 	root.SetArgs(args)
 	root.SetContext(ctx)
-	err := root.ExecuteContext(ctx)
+	err := cmp.Or(root.ExecuteContext(ctx), s.misspelt)
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return exitInterrupted
 	}
@@ -117,6 +119,9 @@ func (s *session) root() *cobra.Command {
 	root.SetHelpFunc(s.help)
 	root.SetUsageFunc(func(*cobra.Command) error { return nil })
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if wrong := misspelt(c, c.Flags().Args()); wrong != nil {
+			return wrong
+		}
 		return &usageError{c.CommandPath(), err.Error() + flagSuggestion(c, err.Error())}
 	})
 	root.SetHelpCommand(&cobra.Command{Use: "no-help", Hidden: true})
@@ -181,8 +186,16 @@ func finish(c *cobra.Command) {
 
 // runGroup is what a command does that only has others below it.
 func runGroup(c *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return &usageError{c.CommandPath(), "there is no verb " + quoted(args[0]) + suggestion(c, args[0])}
+	if err := misspelt(c, args); err != nil {
+		return err
 	}
 	return c.Help()
+}
+
+// misspelt is what is wrong with words behind a command that only has others below it.
+func misspelt(c *cobra.Command, args []string) error {
+	if !isGroup(c) || len(args) == 0 {
+		return nil
+	}
+	return &usageError{c.CommandPath(), "there is no verb " + quoted(args[0]) + suggestion(c, args[0])}
 }

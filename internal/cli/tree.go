@@ -80,21 +80,26 @@ func yesFor(v *verb) string {
 	return ""
 }
 
-// spelledOut takes the name of a method apart where it stands for a verb, so that what the table and messages
-// call net.routes.add or vol.create_subvolume can be typed as it is. Only flags of every verb stand before a verb.
+// spelledOut takes the name of a method apart where it stands for a verb, so that what the table and messages call
+// net.routes.add or vol.create_subvolume can be typed as it is, and in part: `net vm create_tap`, `vol list-disks`.
+// Only flags of every verb stand before a verb.
 func spelledOut(args []string) []string {
-	for i := 0; i < len(args); i++ {
-		word := args[i]
-		if strings.HasPrefix(word, "-") {
-			if takesNext(word) {
-				i++
-			}
-			continue
+	from := 0
+	for from < len(args) && strings.HasPrefix(args[from], "-") {
+		if takesNext(args[from]) {
+			from++
 		}
-		if v := verbOf(word); v.lookedUp() {
-			return slices.Concat(args[:i], v.words(), args[i+1:])
+		from++
+	}
+	to := min(from, len(args))
+	for to < len(args) && !strings.HasPrefix(args[to], "-") {
+		to++
+	}
+	for ; to > from; to-- {
+		name := strings.ReplaceAll(strings.Join(args[from:to], "."), "-", "_")
+		if v := verbOf(name); v.lookedUp() {
+			return slices.Concat(args[:from], v.words(), args[to:])
 		}
-		return args
 	}
 	return args
 }

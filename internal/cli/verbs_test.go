@@ -291,6 +291,14 @@ func TestMethodsCanBeSpelledWithDots(t *testing.T) {
 		"net routes":                          "net routes",
 		"call net.routes":                     "call net.routes",
 		"net.nothing":                         "net.nothing",
+		"net vm create_tap v0 --up":           "net vm create tap v0 --up",
+		"net vm create-tap":                   "net vm create tap",
+		"vol list-disks --path /dev/a-b":      "vol list disks --path /dev/a-b",
+		"vol list_disks":                      "vol list disks",
+		"net routes add net.routes":           "net routes add net.routes",
+		"":                                    "",
+		"-o json":                             "-o json",
+		"-o":                                  "-o",
 	} {
 		if got := strings.Join(spelledOut(strings.Fields(typed)), " "); got != want {
 			t.Errorf("%s is %s, not %s", typed, got, want)
