@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -17,7 +19,7 @@ const (
 
 // problems lists what is not as it should be in an inventory.
 func (i *inventory) problems(r *registry.VolInventoryResult) []registry.VolProblem {
-	p := problemList{}
+	p := problemList{mayRead: capable(unix.CAP_DAC_READ_SEARCH)}
 	for k := range r.Disks {
 		p.disk(&r.Disks[k], i.errors)
 	}
@@ -45,8 +47,9 @@ func overall(list []registry.VolProblem) registry.VolStatus {
 
 // problemList gathers problems.
 type problemList struct {
-	list   []registry.VolProblem
-	denied []string // devices that the daemon may not read
+	list    []registry.VolProblem
+	mayRead bool     // the daemon has the capability to read any file
+	denied  []string // devices that the daemon may not read
 }
 
 func (p *problemList) add(severity, kind, resource, id, format string, args ...any) *registry.VolProblem {
@@ -90,10 +93,14 @@ func (p *problemList) unread(resource, path, why string) {
 
 // flushDenied tells once of all that the daemon may not read.
 func (p *problemList) flushDenied() {
-	if len(p.denied) > 0 {
-		p.add(warning, "unread", "disk", "", "the daemon may not read %s, so that what stands there is not known: give it CAP_DAC_READ_SEARCH",
-			strings.Join(p.denied, ", "))
+	if len(p.denied) == 0 {
+		return
 	}
+	remedy := "give it CAP_DAC_READ_SEARCH"
+	if p.mayRead {
+		remedy = "it has CAP_DAC_READ_SEARCH, so that a list of devices (of its cgroup, DeviceAllow= of its unit) or a security module forbids it"
+	}
+	p.add(warning, "unread", "disk", "", "the daemon may not read %s, so that what stands there is not known: %s", strings.Join(p.denied, ", "), remedy)
 }
 
 func (p *problemList) partitionTable(d *registry.Disk) {

@@ -160,3 +160,14 @@ func TestHealthOfArrays(t *testing.T) {
 		compareProblems(t, name, p.list, c.want)
 	}
 }
+
+// TestWhatMayNotBeReadHasACause: the capability is asked for only where it lacks.
+func TestWhatMayNotBeReadHasACause(t *testing.T) {
+	for mayRead, want := range map[bool]string{false: "give it CAP_DAC_READ_SEARCH", true: "DeviceAllow="} {
+		p := problemList{mayRead: mayRead, denied: []string{"/dev/vda"}}
+		p.flushDenied()
+		if got := p.list[0].Message; !strings.Contains(got, want) {
+			t.Errorf("with the capability %t: %q has no %q", mayRead, got, want)
+		}
+	}
+}
