@@ -8,9 +8,9 @@ import (
 
 // patience is for how long [Eventually] waits: far longer than anything takes on a machine that is busy
 // with other tests too, since only what never comes to be waits it out.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
-// Eventually waits until holds does, and ends the test where that does not come to be within half a minute. what
+// Eventually waits until holds does, and ends the test where that does not come to be within two minutes. what
 // says what is waited for. It looks often at first, for what comes at once, and then less often, since a look may
 // be a program that runs. It must be called by the test's own goroutine.
 func Eventually(t testing.TB, what string, holds func() bool) {
