@@ -60,6 +60,12 @@ func openNode(path string, n Number, flags int) (fd int, st unix.Stat_t, err err
 // wait for the rest of the time alone. It may hang as a read may.
 func Fetch(f *os.File, offset, length int64) { fetch(int(f.Fd()), offset, length) }
 
+// Cached tells whether the page cache has the byte at an offset: no read waits for the device then.
+func (d *Device) Cached(at int64) bool {
+	n, err := unix.Preadv2(d.fd, [][]byte{make([]byte, 1)}, at, unix.RWF_NOWAIT)
+	return n == 1 && err == nil
+}
+
 // Fetch is the function of that name.
 func (d *Device) Fetch(offset, length int64) { fetch(d.fd, offset, length) }
 

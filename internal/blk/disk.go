@@ -14,19 +14,23 @@ const sector = 512
 
 // Disk reads one disk by its kernel name. The error is fs.ErrNotExist where there is none, or none
 // any more.
-func (s *Sysfs) Disk(name string) (*Disk, error) { return s.DiskBeside(name, func(*Disk) {}) }
+func (s *Sysfs) Disk(name string) (*Disk, error) {
+	return s.DiskTold(name, func(*Disk) *Told { return nil })
+}
 
-// DiskBeside is Disk for a caller that has other work done on the disk at the same time: begin is called once the
-// name, number, kind and size of the disk are known, and must neither keep what it is given nor wait for anything.
-func (s *Sysfs) DiskBeside(name string, begin func(*Disk)) (*Disk, error) {
+// DiskTold is Disk for a caller that opens the device too: ask is called once the name, number, kind and size of
+// the disk are known and whether it is removable, must not keep what it is given, and answers what the device tells, or nil. The disk is the same
+// either way; what is told need not be read.
+func (s *Sysfs) DiskTold(name string, ask func(*Disk) *Told) (*Disk, error) {
 	return s.readDisk(name, func(d dir, k *Disk, files []string) {
-		begin(k)
-		s.top(d, k, files)
-		k.Queue = readQueue(d)
+		k.Removable = d.flag("removable").Value
+		told := ask(k)
+		s.top(d, k, files, told)
+		k.Queue = readQueue(d, told)
 		switch k.Kind {
 		case "loop":
 			k.Type = k.Kind
-			k.Loop = s.readLoop(d, name)
+			k.Loop = s.readLoop(d, name, told)
 		case "dm":
 			readMapper(d, k)
 		case "md":
@@ -81,10 +85,12 @@ func (s *Sysfs) readDisk(name string, further func(d dir, k *Disk, files []strin
 }
 
 // top reads what stands in the disk's own folder, which has these files.
-func (s *Sysfs) top(d dir, k *Disk, files []string) {
-	k.ReadOnly = d.flag("ro").Value
-	k.Removable = d.flag("removable").Value
-	k.AlignmentOffset = d.number("alignment_offset")
+func (s *Sysfs) top(d dir, k *Disk, files []string, told *Told) {
+	if told != nil {
+		k.ReadOnly, k.AlignmentOffset = told.ReadOnly, known(told.AlignmentOffset)
+	} else {
+		k.ReadOnly, k.AlignmentOffset = d.flag("ro").Value, d.number("alignment_offset")
+	}
 	k.DiscardAlignment = d.number("discard_alignment")
 	for _, name := range files {
 		switch {
@@ -144,30 +150,37 @@ func sortedNames(files []string) []string {
 	return files
 }
 
-func readQueue(d dir) (q Queue) {
+func readQueue(d dir, told *Told) (q Queue) {
 	d, ok := d.sub("queue")
 	if !ok {
 		return q
 	}
 	defer d.close()
-	q.LogicalBlockSize = d.number("logical_block_size")
-	q.PhysicalBlockSize = d.number("physical_block_size")
-	q.MinimumIOSize = d.number("minimum_io_size")
-	q.OptimalIOSize = d.number("optimal_io_size")
-	q.Rotational = d.flag("rotational")
+	if told != nil {
+		q = told.queue()
+	} else {
+		q.LogicalBlockSize = d.number("logical_block_size")
+		q.PhysicalBlockSize = d.number("physical_block_size")
+		q.MinimumIOSize = d.number("minimum_io_size")
+		q.OptimalIOSize = d.number("optimal_io_size")
+		q.Rotational = d.flag("rotational")
+		q.ReadAhead = d.scaled("read_ahead_kb", 1024)
+	}
 	q.AddRandom = d.flag("add_random")
 	q.DAX = d.flag("dax")
 	q.FUA = d.flag("fua")
 	q.Scheduler, q.Schedulers = schedulers(d.text("scheduler"))
 	q.NrRequests = d.number("nr_requests")
-	q.ReadAhead = d.scaled("read_ahead_kb", 1024)
 	q.WriteCache = d.text("write_cache")
 	q.DiscardGranularity = d.number("discard_granularity")
 	q.DiscardMax = d.number("discard_max_bytes")
 	q.DiscardZeroesData = known(false) // discard_zeroes_data is a constant since Linux 4.12
 	q.WriteSameMax = d.number("write_same_max_bytes")
 	q.WriteZeroesMax = d.number("write_zeroes_max_bytes")
-	if q.Zoned = d.text("zoned"); q.Zoned != "" && q.Zoned != "none" {
+	if q.Zoned == "" {
+		q.Zoned = d.text("zoned")
+	}
+	if q.Zoned != "" && q.Zoned != "none" {
 		q.Zones = readZones(d)
 	}
 	return q
@@ -201,10 +214,15 @@ func schedulers(list string) (current string, all []string) {
 }
 
 // readLoop is nil for a loop device that is attached to nothing: its folder is not there then.
-func (s *Sysfs) readLoop(d dir, name string) *Loop {
+func (s *Sysfs) readLoop(d dir, name string, told *Told) *Loop {
 	file := s.LoopBacking(name)
 	if file == "" {
 		return nil
+	}
+	if told != nil && told.loop != nil {
+		l := *told.loop
+		l.BackingFile = file // of which the device tells the beginning only
+		return &l
 	}
 	d, ok := d.sub("loop")
 	if !ok {

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -85,6 +84,7 @@ type diskFacts struct {
 
 // deviceFacts is what the device itself says of a disk.
 type deviceFacts struct {
+	told     *blk.Told        // nil where it was not asked
 	node     *blk.Node        // nil where /dev does not have it
 	contents *ondisk.Contents // nil where it was not read
 	probeErr string
@@ -114,29 +114,12 @@ func (l *diskList) send(ctx context.Context, allowed allowance, names []string, 
 	return err
 }
 
-// read reads one disk, from sysfs and from the device, if that answers in time. The device fetches what is to be read
-// of it while sysfs is read: so no thread has to wait for it, and be replaced by another one meanwhile.
+// read reads one disk, from the device, if that answers in time, and from sysfs.
 func (l *diskList) read(allowed allowance, name string) (f diskFacts) {
-	var device chan made[deviceFacts]
-	sysfsRead := make(chan struct{})
-	goOn := sync.OnceFunc(func() { close(sysfsRead) })
-	defer goOn()
-	k, err := l.sysfs.DiskBeside(name, func(k *blk.Disk) {
-		if k.Hidden || k.Size == 0 || k.Kind == "floppy" {
-			return
-		}
-		number := k.Number
-		device = make(chan made[deviceFacts], 1)
-		go run(device, 0, func(int) deviceFacts { return l.readDevice(allowed, number, name, sysfsRead) })
+	k, err := l.sysfs.DiskTold(name, func(k *blk.Disk) *blk.Told {
+		f.deviceFacts = l.readDevice(allowed, k)
+		return f.told
 	})
-	goOn()
-	if device != nil {
-		m := <-device
-		if m.panicked != "" {
-			panic(m.panicked)
-		}
-		f.deviceFacts = m.row
-	}
 	switch {
 	case isGone(err):
 		return diskFacts{}
@@ -144,8 +127,6 @@ func (l *diskList) read(allowed allowance, name string) (f diskFacts) {
 		return diskFacts{err: err}
 	case k.Hidden:
 		return f
-	case k.Size == 0 && k.Removable, k.Kind == "floppy":
-		f.probeErr = "no_medium"
 	}
 	f.disk = k
 	if f.node == nil {
@@ -171,20 +152,30 @@ func (l *diskList) leftOut(name string) bool {
 	return !l.all && (isLoop && !attached || isRAM && strings.Trim(ram, "0123456789") == "")
 }
 
-// readDevice reads what stands on a disk, once something else has been done, or says why not. Drives without a medium
+// readDevice reads what stands on a disk and what the device tells of itself, or says why not. Drives without a medium
 // are not opened; nor are floppies, whose motor would start.
-func (l *diskList) readDevice(allowed allowance, n blk.Number, name string, meanwhile <-chan struct{}) deviceFacts {
-	f, err := probeDevice(l.v, allowed, n, name, func(dev *blk.Device) (f deviceFacts, err error) {
+func (l *diskList) readDevice(allowed allowance, k *blk.Disk) deviceFacts {
+	switch {
+	case k.Hidden:
+		return deviceFacts{}
+	case k.Size == 0 && k.Removable, k.Kind == "floppy":
+		return deviceFacts{probeErr: "no_medium"}
+	case k.Size == 0:
+		return deviceFacts{}
+	}
+	kind := k.Kind // a device that hangs is asked for longer than the disk may be looked at
+	f, err := probeDevice(l.v, allowed, k.Number, k.Name, func(dev *blk.Device) (f deviceFacts, err error) {
 		size, sector, err := dev.Geometry()
 		if err != nil {
 			return f, err
 		}
-		for _, p := range ondisk.Places(size, sector) {
-			dev.Fetch(p.Offset, p.Length)
+		if !dev.Cached(0) { // as of a disk that nothing holds open: else each place is waited for in turn
+			for _, p := range ondisk.Places(size, sector) {
+				dev.Fetch(p.Offset, p.Length)
+			}
 		}
-		<-meanwhile
 		node := dev.Node()
-		f.node = &node
+		f.node, f.told = &node, dev.Tell(kind)
 		f.contents, err = ondisk.Read(dev, size, sector)
 		return f, err
 	})

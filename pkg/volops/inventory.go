@@ -179,7 +179,7 @@ func (i *inventory) rowsFor(mounts []*mount.Mount) []registry.Mount {
 }
 
 func (i *inventory) diskRow(c *diskContents) registry.InventoryDisk {
-	i.fill(&diskFacts{disk: c.disk, deviceFacts: deviceFacts{i.nodeOf(c.disk), c.own, c.probeErr}})
+	i.fill(&diskFacts{disk: c.disk, deviceFacts: deviceFacts{node: i.nodeOf(c.disk), contents: c.own, probeErr: c.probeErr}})
 	row := registry.InventoryDisk{
 		Disk: i.diskList.row, Partitions: []registry.InventoryPartition{}, FreeSpace: []registry.FreeExtent{},
 		Filesystem: i.rows[c.disk.Number], Mounts: i.rowsOf(c.disk.Number),
