@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -43,7 +44,7 @@ func (n *Net) blockers(ctx context.Context, family uint8, hooks []uint32) ([]reg
 	}
 	defer n.filters.Put(conn)
 	var chains map[string]*foreignChain
-	_, err = consistentlyGathered(func() (interrupted bool, err error) {
+	_, err = wire.Gathered(func() (interrupted bool, err error) {
 		chains, interrupted, err = readForeign(ctx, conn, family)
 		return interrupted, err
 	})
@@ -76,13 +77,13 @@ func readForeign(ctx context.Context, conn *nft.Conn, family uint8) (chains map[
 	on := func(f uint8, table string) bool {
 		return !isManaged(f, table) && (f == unix.NFPROTO_INET || (f == unix.NFPROTO_IPV4 || f == unix.NFPROTO_IPV6) && (family == 0 || f == family))
 	}
-	first, err := each(conn.Chains(ctx, nft.Filter{}), func(c *nft.Chain) error {
+	first, err := wire.Each(conn.Chains(ctx, nft.Filter{}), func(c *nft.Chain) error {
 		if !on(c.Family, c.Table) {
 			return nil
 		}
 		f := &foreignChain{base: c.Base, hook: c.Hook, row: registry.BlockedBy{
 			Backend: "nf_tables", Family: nftFamily(c.Family), Table: c.Table, Chain: c.Name,
-			Hook: nft.HookName(c.Family, c.Hook), Priority: number(c.Base, c.Priority),
+			Hook: nft.HookName(c.Family, c.Hook), Priority: wire.Number(c.Base, c.Priority),
 		}}
 		if c.Base && c.Policy.Set && c.Policy.Value == 0 {
 			f.row.Reason = reasonPolicy
@@ -93,7 +94,7 @@ func readForeign(ctx context.Context, conn *nft.Conn, family uint8) (chains map[
 	if err != nil || len(chains) == 0 {
 		return chains, first, err
 	}
-	second, err := each(conn.Rules(ctx, nft.Filter{}), func(r *nft.Rule) error {
+	second, err := wire.Each(conn.Rules(ctx, nft.Filter{}), func(r *nft.Rule) error {
 		if c := chains[chainKey(r.Family, r.Table, r.Chain)]; c != nil {
 			c.look(r)
 		}

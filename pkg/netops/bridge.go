@@ -7,16 +7,17 @@ import (
 	"slices"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// The kinds of links that make and use VLANs.
+// Kinds of links.
 const (
 	kindBridge = "bridge"
 	kindVLAN   = "vlan"
+	kindVeth   = "veth"
 )
 
 // Bridge handles net.bridge: one dump of links has bridges and ports alike, another their VLANs.
@@ -26,9 +27,9 @@ func (n *Net) Bridge(ctx context.Context, p *registry.NetBridgeParams) (*registr
 		return nil, err
 	}
 	defer n.sockets.Put(conn)
-	d := bridgeDump{conn: conn, names: namesBy(conn), addresses: newAddressBook(conn)}
+	d := bridgeDump{conn: conn, names: kernelrow.NamesBy(conn), addresses: kernelrow.NewAddressBook(conn)}
 	result := &registry.NetBridgeResult{}
-	result.Consistent, err = consistentlyGathered(func() (bool, error) { return d.run(ctx, p.Name) })
+	result.Consistent, err = wire.Gathered(func() (bool, error) { return d.run(ctx, p.Name) })
 	var missing *registry.NotFoundError
 	if !p.Name.IsSet() || errors.As(err, &missing) {
 		d.bridges = append(d.bridges, n.ovsBridges(ctx, conn, p.Name)...)
@@ -49,8 +50,8 @@ func (n *Net) Bridge(ctx context.Context, p *registry.NetBridgeParams) (*registr
 // bridgeDump gathers bridges with their ports.
 type bridgeDump struct {
 	conn      *rtnl.Conn
-	names     *interfaceNames
-	addresses *addressBook
+	names     *kernelrow.Names
+	addresses *kernelrow.AddressBook
 
 	bridges []registry.Bridge
 	ports   map[int][]bridgePort // by the bridge's index
@@ -65,25 +66,25 @@ type bridgePort struct {
 // run gathers all bridges, or the one with a name.
 func (d *bridgeDump) run(ctx context.Context, name registry.Opt[string]) (interrupted bool, err error) {
 	d.bridges, d.ports = []registry.Bridge{}, map[int][]bridgePort{}
-	d.addresses.forget()
+	d.addresses.Forget()
 	filter := rtnl.LinkFilter{}
 	if name, ok := name.Get(); ok {
 		if filter.Master, err = d.one(ctx, name); err != nil {
 			return false, err
 		}
 	}
-	interrupted, err = each(d.conn.Links(ctx, filter), func(l *rtnl.Link) error { return d.link(l, filter.Master == 0) })
+	interrupted, err = wire.Each(d.conn.Links(ctx, filter), func(l *rtnl.Link) error { return d.link(l, filter.Master == 0) })
 	if err != nil || len(d.bridges) == 0 {
 		return interrupted, err
 	}
-	vlans, within, err := readVLANs(ctx, d.conn, rtnl.VLANFilter{})
+	vlans, within, err := kernelrow.ReadVLANs(ctx, d.conn, rtnl.VLANFilter{})
 	if err != nil {
 		return false, err
 	}
 	if err := d.finish(ctx, vlans); err != nil {
 		return false, err
 	}
-	return interrupted || within || d.addresses.interrupted, nil
+	return interrupted || within || d.addresses.Interrupted(), nil
 }
 
 // one takes the bridge with a name and returns its index.
@@ -107,110 +108,48 @@ func noBridge(name string) error {
 
 // link takes what a link has to do with bridges. A bridge cannot be the port of another.
 func (d *bridgeDump) link(l *rtnl.Link, bridges bool) error {
-	d.names.note(l.Index, l.Name)
+	d.names.Note(l.Index, l.Name)
 	switch {
 	case l.Kind == kindBridge && bridges:
 		options, err := rtnl.DecodeBridge(l.Data)
 		if err != nil {
 			return err
 		}
-		d.bridges = append(d.bridges, bridgeRow(l, &options, d.names))
+		d.bridges = append(d.bridges, kernelrow.Bridge(l, &options, d.names))
 	case l.PortKind == kindBridge:
 		options, err := rtnl.DecodeBridgePort(l.PortData)
 		if err != nil {
 			return err
 		}
-		d.ports[l.Master] = append(d.ports[l.Master], bridgePort{row: bridgePortRow(l, &options), backup: options.BackupPort})
+		d.ports[l.Master] = append(d.ports[l.Master], bridgePort{row: kernelrow.BridgePort(l, &options), backup: options.BackupPort})
 	}
 	return nil
 }
 
 // finish orders the bridges, since older kernels dump links by a hash of their index, and gives each
 // what only now is known.
-func (d *bridgeDump) finish(ctx context.Context, vlans *vlanBook) error {
+func (d *bridgeDump) finish(ctx context.Context, vlans *kernelrow.VLANs) error {
 	byIndex := func(a, b registry.Opt[int64]) int { return cmp.Compare(a.Or(0), b.Or(0)) }
 	slices.SortFunc(d.bridges, func(a, b registry.Bridge) int { return byIndex(a.Index, b.Index) })
 	for i := range d.bridges {
 		b := &d.bridges[i]
 		index := int(b.Index.Or(0))
-		addresses, err := d.addresses.of(ctx, index)
+		addresses, err := d.addresses.Of(ctx, index)
 		if err != nil {
 			return err
 		}
 		b.Addresses = slices.Concat([]registry.InterfaceAddress{}, addresses)
-		b.Vlans = vlans.of(index)
+		b.Vlans = vlans.Of(index)
 		ports := d.ports[index]
 		slices.SortFunc(ports, func(a, b bridgePort) int { return byIndex(a.row.Index, b.row.Index) })
 		b.Ports = make([]registry.BridgePort, 0, len(ports))
 		for _, p := range ports {
 			p.row.Bridge = b.Name
-			p.row.BackupPort = d.names.of(p.backup)
-			p.row.Vlans = vlans.of(int(p.row.Index.Or(0)))
-			p.row.Pvid = pvidOf(p.row.Vlans)
+			p.row.BackupPort = d.names.Of(p.backup)
+			p.row.Vlans = vlans.Of(int(p.row.Index.Or(0)))
+			p.row.Pvid = kernelrow.PVIDOf(p.row.Vlans)
 			b.Ports = append(b.Ports, p.row)
 		}
 	}
 	return nil
 }
-
-// vlanBook has the VLANs of bridges and ports by the index of the interface.
-type vlanBook struct {
-	known  bool // the kernel has VLAN filtering
-	ranges map[int][]registry.VlanRange
-}
-
-// readVLANs reads what f asks for. That the kernel has no VLANs is no error.
-func readVLANs(ctx context.Context, conn *rtnl.Conn, f rtnl.VLANFilter) (_ *vlanBook, interrupted bool, err error) {
-	book := &vlanBook{known: true, ranges: map[int][]registry.VlanRange{}}
-	interrupted, err = each(conn.BridgeVLANs(ctx, f), func(v *rtnl.InterfaceVLANs) error {
-		for i := range v.VLANs {
-			book.ranges[v.Index] = append(book.ranges[v.Index], vlanRange(&v.VLANs[i]))
-		}
-		return nil
-	})
-	if errors.Is(err, syscall.EOPNOTSUPP) {
-		book.known, err = false, nil
-	}
-	return book, interrupted, err
-}
-
-// of returns the VLANs of an interface; nil where the kernel has no such thing.
-func (b *vlanBook) of(index int) []registry.VlanRange {
-	if ranges := b.ranges[index]; ranges != nil || !b.known {
-		return ranges
-	}
-	return []registry.VlanRange{}
-}
-
-// pvidOf is the VLAN of untagged frames: one at most has the flag.
-func pvidOf(ranges []registry.VlanRange) registry.Opt[int64] {
-	for _, r := range ranges {
-		if r.Pvid {
-			return registry.Some(r.Vlan)
-		}
-	}
-	return registry.Opt[int64]{}
-}
-
-func vlanRange(v *rtnl.BridgeVLAN) registry.VlanRange {
-	r := registry.VlanRange{
-		Vlan:           int64(v.First),
-		VlanEnd:        number(v.Last != v.First, v.Last),
-		Pvid:           v.PVID,
-		Untagged:       v.Untagged,
-		State:          when(v.Has(rtnl.VLANState), rtnl.BridgeStateName(v.State)),
-		TunnelID:       number(v.Has(rtnl.VLANTunnel), v.TunnelID),
-		McastRouter:    number(v.Has(rtnl.VLANMcastRouter), v.McastRouter),
-		McastGroups:    number(v.Has(rtnl.VLANMcastGroups), v.McastGroups),
-		McastMaxGroups: number(v.Has(rtnl.VLANMcastMaxGroups), v.McastMaxGroups),
-		NeighSuppress:  when(v.Has(rtnl.VLANNeighSuppress), v.NeighSuppress),
-	}
-	if v.Has(rtnl.VLANStatistics) {
-		r.RxPackets, r.RxBytes = registry.Some(counter(v.Stats.RxPackets)), registry.Some(counter(v.Stats.RxBytes))
-		r.TxPackets, r.TxBytes = registry.Some(counter(v.Stats.TxPackets)), registry.Some(counter(v.Stats.TxBytes))
-	}
-	return r
-}
-
-// adminUp tells whether a link is set up.
-func adminUp(l *rtnl.Link) bool { return l.Flags&unix.IFF_UP != 0 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/internal/testhost"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
 )
 
 // TestCapturedKinds compares the rows for kinds of interfaces that not every kernel has (VLANs, bonds,
@@ -20,14 +21,16 @@ import (
 func TestCapturedKinds(t *testing.T) {
 	witness := capturedWitness(t)
 	compared := map[string]int{}
-	rows := newInterfaceRow(newNetConn(t))
+	rows := kernelrow.NewInterface(newNetConn(t))
 	links := capturedLinks(t)
-	for i := range links {
-		rows.names.note(links[i].Index, links[i].Name)
+	for i := range links { // so that each knows the names of all
+		if _, err := rows.Of(&links[i]); err != nil {
+			t.Fatalf("%s: %v", links[i].Name, err)
+		}
 	}
 	for i := range links {
 		l := &links[i]
-		row, err := rows.of(l)
+		row, err := rows.Of(l)
 		if err != nil {
 			t.Fatalf("%s: %v", l.Name, err)
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/geomind/my_os_server/internal/netconf"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -108,11 +109,11 @@ func (h *hostConfig) row(l *netconf.Link) registry.InterfaceConfig {
 		Gateways:      s.Gateways,
 		DNS:           s.DNS,
 		Search:        s.Search,
-		MTU:           nonZero(s.MTU),
+		MTU:           wire.NonZero(s.MTU),
 		MAC:           registry.NonZero(s.MAC),
 		Bridge:        interfaceNameOpt(s.Bridge),
 		Bond:          interfaceNameOpt(s.Bond),
-		VlanID:        number(s.HasVLAN, s.VLAN),
+		VlanID:        wire.Number(s.HasVLAN, s.VLAN),
 		Parent:        interfaceNameOpt(s.Parent),
 		Facts:         configFacts(facts),
 	}
@@ -121,7 +122,7 @@ func (h *hostConfig) row(l *netconf.Link) registry.InterfaceConfig {
 func configFacts(facts []netconf.Fact) []registry.ConfigFact {
 	rows := make([]registry.ConfigFact, 0, len(facts))
 	for _, f := range facts {
-		rows = append(rows, registry.ConfigFact{Name: f.Name, Value: f.Value, Source: f.Source, Line: nonZero(f.Line)})
+		rows = append(rows, registry.ConfigFact{Name: f.Name, Value: f.Value, Source: f.Source, Line: wire.NonZero(f.Line)})
 	}
 	return rows
 }
@@ -210,9 +211,9 @@ func commandLine(c *netconf.CommandLine) *registry.KernelCommandLine {
 func kernelIP(ip *netconf.KernelIP) registry.KernelIp {
 	return registry.KernelIp{
 		Value:     ip.Value,
-		Address:   when(ip.Address.IsValid(), ip.Address),
-		Server:    validAddr(ip.Server),
-		Gateway:   validAddr(ip.Gateway),
+		Address:   wire.When(ip.Address.IsValid(), ip.Address),
+		Server:    wire.Addr(ip.Server),
+		Gateway:   wire.Addr(ip.Gateway),
 		Hostname:  registry.NonZero(ip.Hostname),
 		Interface: registry.NonZero(ip.Device),
 		Autoconf:  registry.NonZero(ip.Autoconf),
@@ -229,7 +230,7 @@ func bootIP(b *netconf.BootIP, family registry.AddressFamily) registry.BootIp {
 		Interface: interfaceNameOpt(b.Interface),
 		Method:    registry.NonZero(b.Method),
 		Addresses: b.Addresses,
-		Gateway:   validAddr(b.Gateway),
+		Gateway:   wire.Addr(b.Gateway),
 		Error:     registry.NonZero(b.Err),
 	}
 }
@@ -237,8 +238,8 @@ func bootIP(b *netconf.BootIP, family registry.AddressFamily) registry.BootIp {
 func bootNAT(b *netconf.BootNAT) registry.BootNat {
 	return registry.BootNat{
 		Value:        b.Value,
-		Enabled:      when(b.Said, b.Enabled),
-		Source:       when(b.Source.IsValid(), b.Source),
+		Enabled:      wire.When(b.Said, b.Enabled),
+		Source:       wire.When(b.Source.IsValid(), b.Source),
 		OutInterface: interfaceNameOpt(b.Out),
 		Error:        registry.NonZero(b.Err),
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/geomind/my_os_server/internal/ct"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -25,16 +27,16 @@ func (n *Net) Conntrack(ctx context.Context, p *registry.NetConntrackParams, row
 		return nil, conntrackError(err)
 	}
 	defer n.conntracks.Put(conn)
-	out, row := limitedTo(rows, p.Limit), conntrackRow{}
+	out, row := wire.LimitedTo(rows, p.Limit), kernelrow.Conntrack{}
 	state, ofState := p.State.Get()
-	consistent, err := consistently(rows, func() (bool, error) {
-		interrupted, err := each(conn.Entries(ctx, filter), func(e *ct.Entry) error {
+	consistent, err := wire.Consistently(rows, func() (bool, error) {
+		interrupted, err := wire.Each(conn.Entries(ctx, filter), func(e *ct.Entry) error {
 			if ofState && e.Info.StateName() != state {
 				return nil
 			}
-			return out.send(row.of(e))
+			return out.Send(row.Of(e))
 		})
-		return interrupted, unlessEnough(err)
+		return interrupted, wire.UnlessEnough(err)
 	})
 	return &registry.NetConntrackEnd{Consistent: consistent}, conntrackError(err)
 }
@@ -57,7 +59,7 @@ func conntrackFilter(p *registry.NetConntrackParams) (f ct.Filter, err error) {
 		f.Zone = &id
 	}
 	if family, ok := p.Family.Get(); ok {
-		f.Family = familyNumber(family)
+		f.Family = wire.FamilyNumber(family)
 	}
 	f.Source, _ = p.Source.Get()
 	f.Destination, _ = p.Destination.Get()

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/geomind/my_os_server/internal/ct"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -59,7 +60,7 @@ func (n *Net) forgetFlows(ctx context.Context, filter ct.Filter, wanted func(*ct
 		return 0, err
 	}
 	defer n.conntracks.Put(deleter)
-	_, err = each(reader.Entries(ctx, filter), func(e *ct.Entry) error {
+	_, err = wire.Each(reader.Entries(ctx, filter), func(e *ct.Entry) error {
 		if !wanted(e) {
 			return nil
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/ct"
 	"github.com/geomind/my_os_server/internal/sysctl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -57,8 +58,8 @@ func readConntrackState(root string, result *registry.NetConntrackStatsResult) (
 			return err
 		}
 	}
-	result.Accounting = when(accounting.IsSet(), accounting.Or(0) != 0)
-	result.Timestamps = when(timestamps.IsSet(), timestamps.Or(0) != 0)
+	result.Accounting = wire.When(accounting.IsSet(), accounting.Or(0) != 0)
+	result.Timestamps = wire.When(timestamps.IsSet(), timestamps.Or(0) != 0)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/geomind/my_os_server/internal/netconf"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -87,7 +88,7 @@ func dnsRows(servers []netconf.DNSServer) []registry.DnsServer {
 	for _, s := range servers {
 		rows = append(rows, registry.DnsServer{
 			Address:    s.Address,
-			Port:       nonZero(s.Port),
+			Port:       wire.NonZero(s.Port),
 			Interface:  interfaceNameOpt(s.Interface),
 			ServerName: registry.NonZero(s.Name),
 		})

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -23,9 +24,9 @@ const (
 
 // Firewall handles net.firewall: what nf_tables has, dump by dump, each thing sent as it comes.
 func (n *Net) Firewall(ctx context.Context, p *registry.NetFirewallParams, rows *registry.Stream[registry.NftItem]) (*registry.NetFirewallEnd, error) {
-	d := firewallDump{net: n, out: limitedTo(rows, p.Limit), filter: firewallFilter(p), tag: p.Tag}
+	d := firewallDump{net: n, out: wire.LimitedTo(rows, p.Limit), filter: firewallFilter(p), tag: p.Tag}
 	if p.Tag.IsSet() {
-		return nil, unlessEnough(d.ownRules(ctx))
+		return nil, wire.UnlessEnough(d.ownRules(ctx))
 	}
 	if err := d.open(ctx); err != nil {
 		if errors.Is(err, nft.ErrNoTables) {
@@ -33,7 +34,7 @@ func (n *Net) Firewall(ctx context.Context, p *registry.NetFirewallParams, rows 
 			if err == nil {
 				err = d.ownRules(ctx)
 			}
-			return nil, unlessEnough(err)
+			return nil, wire.UnlessEnough(err)
 		}
 		return nil, err
 	}
@@ -46,7 +47,7 @@ func (n *Net) Firewall(ctx context.Context, p *registry.NetFirewallParams, rows 
 		d.row.texts = texts
 	}
 	end := &registry.NetFirewallEnd{}
-	consistent, err := consistently(rows, func() (bool, error) { return d.run(ctx, end) })
+	consistent, err := wire.Consistently(rows, func() (bool, error) { return d.run(ctx, end) })
 	end.Consistent = consistent
 	return end, err
 }
@@ -72,7 +73,7 @@ var nftFamilies = map[registry.NftFamily]uint8{
 // little has to be kept between them.
 type firewallDump struct {
 	net    *Net
-	out    limited[registry.NftItem]
+	out    wire.Limited[registry.NftItem]
 	filter nft.Filter
 	tag    registry.Opt[string]
 	row    firewallRow
@@ -123,14 +124,14 @@ func (d *firewallDump) run(ctx context.Context, end *registry.NetFirewallEnd) (i
 		flagged, err := part(ctx)
 		interrupted = interrupted || flagged
 		if err != nil {
-			return interrupted, unlessEnough(err)
+			return interrupted, wire.UnlessEnough(err)
 		}
 	}
 	if err := d.xtables(); err != nil {
-		return interrupted, unlessEnough(err)
+		return interrupted, wire.UnlessEnough(err)
 	}
 	if err := d.ownRules(ctx); err != nil {
-		return interrupted, unlessEnough(err)
+		return interrupted, wire.UnlessEnough(err)
 	}
 	after, err := d.conn.Generation(ctx)
 	return interrupted || after != generation, err
@@ -185,8 +186,8 @@ func (d *firewallDump) ownRules(ctx context.Context) error {
 		}
 		row := f.row()
 		packets, bytes, there := held.countersOf(f)
-		row.Exists, row.Packets, row.Bytes = there, when(there, packets), when(there, bytes)
-		if err := d.out.send(&registry.NftItem{FirewallRule: &row}); err != nil {
+		row.Exists, row.Packets, row.Bytes = there, wire.When(there, packets), wire.When(there, bytes)
+		if err := d.out.Send(&registry.NftItem{FirewallRule: &row}); err != nil {
 			return err
 		}
 	}
@@ -195,8 +196,8 @@ func (d *firewallDump) ownRules(ctx context.Context) error {
 
 // sendItems sends every row of a dump.
 func sendItems[Row any](d *firewallDump, rows iter.Seq2[*Row, error], item func(*Row) registry.NftItem) (bool, error) {
-	return each(rows, func(row *Row) error {
+	return wire.Each(rows, func(row *Row) error {
 		it := item(row)
-		return d.out.send(&it)
+		return d.out.Send(&it)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -23,23 +24,23 @@ func elementsOf(s *nft.Set) elementChunk {
 
 func (c *elementChunk) add(e *nft.Element) {
 	row := registry.NftElement{
-		Key:      hexText(e.Key),
-		KeyEnd:   hexText(e.KeyEnd),
-		CatchAll: isTrue(e.CatchAll),
-		Data:     hexText(e.Data),
+		Key:      wire.Hex(e.Key),
+		KeyEnd:   wire.Hex(e.KeyEnd),
+		CatchAll: wire.True(e.CatchAll),
+		Data:     wire.Hex(e.Data),
 		Verdict:  nftVerdict(e.Verdict),
 		Object:   registry.NonZero(e.Object),
-		TimeoutS: when(e.Timeout.Set, float64(e.Timeout.Value)/1000),
-		ExpiresS: when(e.Expires.Set, float64(e.Expires.Value)/1000),
-		Raw:      hexText(e.Raw),
+		TimeoutS: wire.When(e.Timeout.Set, float64(e.Timeout.Value)/1000),
+		ExpiresS: wire.When(e.Expires.Set, float64(e.Expires.Value)/1000),
+		Raw:      wire.Hex(e.Raw),
 	}
 	if e.Key != nil {
 		text, ok := c.key.Text(e.Key, e.KeyEnd)
-		row.KeyText = when(ok, text)
+		row.KeyText = wire.When(ok, text)
 	}
 	if e.Data != nil && !c.verdicts {
 		text, ok := c.data.Text(e.Data, nil)
-		row.DataText = when(ok, text)
+		row.DataText = wire.When(ok, text)
 	}
 	for x := range e.Expressions() {
 		row.Expressions = append(row.Expressions, nftStateful(x))

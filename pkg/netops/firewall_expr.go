@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -35,7 +36,7 @@ var expressionKinds = map[string]expressionDecoder{
 	"counter":   kind(func(x *registry.NftExpression, v *nft.Counter) { x.Counter = nftCounter(v) }),
 	"ct":        kind(func(x *registry.NftExpression, v *nft.Ct) { x.Ct = nftCt(v) }),
 	"dup": kind(func(x *registry.NftExpression, v *nft.Dup) {
-		x.Dup = &registry.NftDup{SregAddress: nonZero(v.SRegAddr), SregDevice: nonZero(v.SRegDev)}
+		x.Dup = &registry.NftDup{SregAddress: wire.NonZero(v.SRegAddr), SregDevice: wire.NonZero(v.SRegDev)}
 	}),
 	"dynset": kind(func(x *registry.NftExpression, v *nft.Dynset) { x.Dynset = nftDynset(v) }),
 	"exthdr": kind(func(x *registry.NftExpression, v *nft.Exthdr) { x.Exthdr = nftExthdr(v) }),
@@ -46,7 +47,7 @@ var expressionKinds = map[string]expressionDecoder{
 	"fwd":  kind(func(x *registry.NftExpression, v *nft.Fwd) { x.Fwd = nftFwd(v) }),
 	"hash": kind(func(x *registry.NftExpression, v *nft.Hash) { x.Hash = nftHash(v) }),
 	"immediate": kind(func(x *registry.NftExpression, v *nft.Immediate) {
-		x.Immediate = &registry.NftImmediate{Dreg: int64(v.DReg), Data: hexText(v.Data), Verdict: nftVerdict(v.Verdict)}
+		x.Immediate = &registry.NftImmediate{Dreg: int64(v.DReg), Data: wire.Hex(v.Data), Verdict: nftVerdict(v.Verdict)}
 	}),
 	"inner":  kind(func(x *registry.NftExpression, v *nft.Inner) { x.Inner = nftInner(v) }),
 	"last":   kind(func(x *registry.NftExpression, v *nft.Last) { x.Last = nftLast(v) }),
@@ -55,7 +56,7 @@ var expressionKinds = map[string]expressionDecoder{
 	"lookup": kind(func(x *registry.NftExpression, v *nft.Lookup) { x.Lookup = nftLookup(v) }),
 	"masq":   kind(func(x *registry.NftExpression, v *nft.Masq) { x.Masq = nftMasq(v) }),
 	"match": kind(func(x *registry.NftExpression, v *nft.Xt) {
-		x.Match = &registry.NftXtMatch{Name: v.Name, Revision: int64(v.Rev), Info: hexText(v.Info)}
+		x.Match = &registry.NftXtMatch{Name: v.Name, Revision: int64(v.Rev), Info: wire.Hex(v.Info)}
 	}),
 	"meta":    kind(func(x *registry.NftExpression, v *nft.Meta) { x.Meta = nftMeta(v) }),
 	"nat":     kind(func(x *registry.NftExpression, v *nft.Nat) { x.NAT = nftNat(v) }),
@@ -77,7 +78,7 @@ var expressionKinds = map[string]expressionDecoder{
 	"socket":   kind(func(x *registry.NftExpression, v *nft.Socket) { x.Socket = nftSocket(v) }),
 	"synproxy": kind(func(x *registry.NftExpression, v *nft.Synproxy) { x.Synproxy = nftSynproxy(v) }),
 	"target": kind(func(x *registry.NftExpression, v *nft.Xt) {
-		x.Target = &registry.NftXtTarget{Name: v.Name, Revision: int64(v.Rev), Info: hexText(v.Info)}
+		x.Target = &registry.NftXtTarget{Name: v.Name, Revision: int64(v.Rev), Info: wire.Hex(v.Info)}
 	}),
 	"tproxy": kind(func(x *registry.NftExpression, v *nft.Tproxy) { x.Tproxy = nftTproxy(v) }),
 	"tunnel": kind(func(x *registry.NftExpression, v *nft.TunnelKey) { x.Tunnel = nftTunnelKey(v) }),
@@ -104,7 +105,7 @@ func decodeKind(known map[string]expressionDecoder, e nft.Expression) registry.N
 		complete = complete && err == nil
 	}
 	if !complete {
-		x.Raw = hexText(e.Data)
+		x.Raw = wire.Hex(e.Data)
 	}
 	return x
 }
@@ -166,23 +167,23 @@ func nftVerdict(v nft.Opt[nft.Verdict]) *registry.NftVerdict {
 	return &registry.NftVerdict{
 		Code:  v.Value.Name(),
 		Chain: registry.NonZero(v.Value.Chain),
-		Queue: number(queued, queue),
+		Queue: wire.Number(queued, queue),
 	}
 }
 
 // optional is a number that an attribute has given.
-func optional[N integer](v nft.Opt[N]) registry.Opt[int64] { return number(v.Set, v.Value) }
+func optional[N wire.Integer](v nft.Opt[N]) registry.Opt[int64] { return wire.Number(v.Set, v.Value) }
 
 // flag tells whether a bit of a mask is set.
-func flag[N integer](mask N, bit int) bool { return mask&(1<<bit) != 0 }
+func flag[N wire.Integer](mask N, bit int) bool { return mask&(1<<bit) != 0 }
 
 // flagNames are the names of the bits that are set; nil where none is.
-func flagNames[N integer](f nft.Flags, mask N) []string { return f.Append(nil, uint32(mask)) }
+func flagNames[N wire.Integer](f nft.Flags, mask N) []string { return f.Append(nil, uint32(mask)) }
 
 // nftFamily is the name of a table's, an address' or a translation's family.
-func nftFamily[N integer](family N) string { return nft.Family.Name(uint32(family)) }
+func nftFamily[N wire.Integer](family N) string { return nft.Family.Name(uint32(family)) }
 
 // nftSeed is a seed as eight digits.
 func nftSeed(seed nft.Opt[uint32]) registry.Opt[string] {
-	return when(seed.Set, hex32(seed.Value))
+	return wire.When(seed.Set, wire.Hex32(seed.Value))
 }

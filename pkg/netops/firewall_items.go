@@ -3,6 +3,7 @@ package netops
 import (
 	"github.com/geomind/my_os_server/internal/ct"
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -23,7 +24,7 @@ func userData(data []byte, record uint8) (comment, rest registry.Opt[string]) {
 	u := nft.UserData(data)
 	comment = registry.NonZero(u.Comment(record))
 	if !u.IsComment(record) {
-		rest = hexText(data)
+		rest = wire.Hex(data)
 	}
 	return comment, rest
 }
@@ -32,10 +33,10 @@ func (b *firewallRow) table(t *nft.Table) *registry.NftTable {
 	row := &registry.NftTable{
 		Family:      registry.NftFamily(nftFamily(t.Family)),
 		Name:        t.Name,
-		Handle:      counter(t.Handle),
+		Handle:      wire.Counter(t.Handle),
 		Flags:       flagNames(nft.TableFlags, t.Flags),
-		Use:         number(true, t.Use),
-		OwnerPortID: nonZero(t.Owner),
+		Use:         wire.Number(true, t.Use),
+		OwnerPortID: wire.NonZero(t.Owner),
 		Managed:     isManaged(t.Family, t.Name),
 	}
 	row.Comment, row.UserData = userData(t.UserData, nft.UserComment)
@@ -47,15 +48,15 @@ func (b *firewallRow) chain(c *nft.Chain) *registry.NftChain {
 		Family:   registry.NftFamily(nftFamily(c.Family)),
 		Table:    c.Table,
 		Name:     c.Name,
-		Handle:   counter(c.Handle),
+		Handle:   wire.Counter(c.Handle),
 		Type:     registry.NonZero(c.Type),
-		Hook:     when(c.Base, nft.HookName(c.Family, c.Hook)),
-		Priority: number(c.Base, c.Priority),
+		Hook:     wire.When(c.Base, nft.HookName(c.Family, c.Hook)),
+		Priority: wire.Number(c.Base, c.Priority),
 		Devices:  c.Devices,
 		Flags:    flagNames(nft.ChainFlags, c.Flags),
-		Use:      number(true, c.Use),
-		Packets:  when(c.Counters.Set, counter(c.Counters.Value.Packets)),
-		Bytes:    when(c.Counters.Set, counter(c.Counters.Value.Bytes)),
+		Use:      wire.Number(true, c.Use),
+		Packets:  wire.When(c.Counters.Set, wire.Counter(c.Counters.Value.Packets)),
+		Bytes:    wire.When(c.Counters.Set, wire.Counter(c.Counters.Value.Bytes)),
 		Managed:  isManaged(c.Family, c.Table),
 	}
 	if c.Policy.Set {
@@ -73,12 +74,12 @@ func (b *firewallRow) flowtable(t *nft.Flowtable) *registry.NftFlowtable {
 		Family:   registry.NftFamily(nftFamily(t.Family)),
 		Table:    t.Table,
 		Name:     t.Name,
-		Handle:   counter(t.Handle),
+		Handle:   wire.Counter(t.Handle),
 		Hook:     nft.FlowtableHook.Name(t.Hook),
 		Priority: int64(t.Priority),
 		Devices:  t.Devices,
 		Flags:    flagNames(nft.FlowtableFlags, t.Flags),
-		Use:      number(true, t.Use),
+		Use:      wire.Number(true, t.Use),
 		Managed:  isManaged(t.Family, t.Table),
 	}
 }
@@ -89,13 +90,13 @@ func (b *firewallRow) setOf(s *nft.Set) *registry.NftSet {
 		Family:      registry.NftFamily(nftFamily(s.Family)),
 		Table:       s.Table,
 		Name:        s.Name,
-		Handle:      counter(s.Handle),
+		Handle:      wire.Counter(s.Handle),
 		Flags:       flagNames(nft.SetFlags, s.Flags),
 		Map:         isMap,
 		KeyType:     nft.TypeName(s.KeyType),
-		KeyTypeID:   number(true, s.KeyType),
+		KeyTypeID:   wire.Number(true, s.KeyType),
 		KeyLength:   int64(s.KeyLen),
-		Size:        nonZero(s.Size),
+		Size:        wire.NonZero(s.Size),
 		Count:       optional(s.Count),
 		Backend:     registry.NonZero(s.Backend),
 		TimeoutS:    nftSeconds(s.Timeout),
@@ -107,8 +108,8 @@ func (b *firewallRow) setOf(s *nft.Set) *registry.NftSet {
 	}
 	if s.Flags&nft.SetMap != 0 {
 		row.DataType = registry.Some(nft.TypeName(s.DataType))
-		row.DataTypeID = number(true, s.DataType)
-		row.DataLength = number(s.DataType != nft.DataVerdict, s.DataLen)
+		row.DataTypeID = wire.Number(true, s.DataType)
+		row.DataLength = wire.Number(s.DataType != nft.DataVerdict, s.DataLen)
 	}
 	if s.Flags&nft.SetObject != 0 {
 		row.ObjectType = registry.Some(nft.ObjectType.Name(s.ObjectType))
@@ -120,7 +121,7 @@ func (b *firewallRow) setOf(s *nft.Set) *registry.NftSet {
 		row.Expressions = append(row.Expressions, nftStateful(e))
 	}
 	row.Comment, row.UserData = userData(s.UserData, nft.UserSetComment)
-	row.AutoMerge = isTrue(nft.UserData(s.UserData).Merges())
+	row.AutoMerge = wire.True(nft.UserData(s.UserData).Merges())
 	return row
 }
 
@@ -129,10 +130,10 @@ func (b *firewallRow) rule(r *nft.Rule) *registry.NftRule {
 		Family:         registry.NftFamily(nftFamily(r.Family)),
 		Table:          r.Table,
 		Chain:          r.Chain,
-		Handle:         counter(r.Handle),
-		Position:       when(r.Position.Set, counter(r.Position.Value)),
+		Handle:         wire.Counter(r.Handle),
+		Position:       wire.When(r.Position.Set, wire.Counter(r.Position.Value)),
 		CompatProtocol: optional(r.CompatProto),
-		CompatInvert:   isTrue(r.CompatFlags&nft.CompatInvert != 0),
+		CompatInvert:   wire.True(r.CompatFlags&nft.CompatInvert != 0),
 		Managed:        isManaged(r.Family, r.Table),
 	}
 	b.expressions = b.expressions[:0]
@@ -154,9 +155,9 @@ func (b *firewallRow) object(o *nft.Object) *registry.NftObject {
 		Family:  registry.NftFamily(nftFamily(o.Family)),
 		Table:   o.Table,
 		Name:    o.Name,
-		Handle:  counter(o.Handle),
+		Handle:  wire.Counter(o.Handle),
 		Type:    nft.ObjectType.Name(o.Type),
-		Use:     number(true, o.Use),
+		Use:     wire.Number(true, o.Use),
 		Managed: isManaged(o.Family, o.Table),
 	}
 	complete := false
@@ -166,7 +167,7 @@ func (b *firewallRow) object(o *nft.Object) *registry.NftObject {
 		complete = complete && err == nil
 	}
 	if !complete {
-		row.Raw = hexText(o.Data)
+		row.Raw = wire.Hex(o.Data)
 	}
 	row.Comment, row.UserData = userData(o.UserData, nft.UserComment)
 	return row
@@ -198,7 +199,7 @@ func ofObject[T any, K nft.Kind[T]](set func(row *registry.NftObject, v *T)) fun
 }
 
 // l3Protocol is absent where an object is for every family.
-func l3Protocol(proto uint16) registry.Opt[string] { return when(proto != 0, nftFamily(proto)) }
+func l3Protocol(proto uint16) registry.Opt[string] { return wire.When(proto != 0, nftFamily(proto)) }
 
 func nftCtHelper(v *nft.CtHelper) *registry.NftCtHelper {
 	return &registry.NftCtHelper{Name: v.Name, L3protocol: l3Protocol(v.L3Proto), L4protocol: ct.ProtocolName(v.L4Proto)}
@@ -229,8 +230,8 @@ func nftCtExpectation(v *nft.CtExpectation) *registry.NftCtExpectation {
 func nftTunnelObject(v *nft.Tunnel) *registry.NftTunnelObject {
 	x := &registry.NftTunnelObject{
 		ID:              int64(v.ID),
-		Source:          validAddr(v.Src),
-		Destination:     validAddr(v.Dst),
+		Source:          wire.Addr(v.Src),
+		Destination:     wire.Addr(v.Dst),
 		SourcePort:      optional(v.SrcPort),
 		DestinationPort: optional(v.DstPort),
 		Tos:             optional(v.TOS),
@@ -242,15 +243,15 @@ func nftTunnelObject(v *nft.Tunnel) *registry.NftTunnelObject {
 	o := &v.Options
 	switch o.Kind {
 	case "vxlan":
-		x.VxlanGbp = number(true, o.VxlanGBP)
+		x.VxlanGbp = wire.Number(true, o.VxlanGBP)
 	case "erspan":
-		x.ErspanVersion = number(true, o.ErspanVersion)
-		x.ErspanIndex = number(o.ErspanVersion == 1, o.ErspanIndex)
-		x.ErspanDirection = number(o.ErspanVersion == 2, o.ErspanDir)
-		x.ErspanHwID = number(o.ErspanVersion == 2, o.ErspanHwID)
+		x.ErspanVersion = wire.Number(true, o.ErspanVersion)
+		x.ErspanIndex = wire.Number(o.ErspanVersion == 1, o.ErspanIndex)
+		x.ErspanDirection = wire.Number(o.ErspanVersion == 2, o.ErspanDir)
+		x.ErspanHwID = wire.Number(o.ErspanVersion == 2, o.ErspanHwID)
 	}
 	for _, option := range o.Geneve {
-		x.GeneveOptions = append(x.GeneveOptions, hexText(option).Or(""))
+		x.GeneveOptions = append(x.GeneveOptions, wire.Hex(option).Or(""))
 	}
 	return x
 }

@@ -2,6 +2,7 @@ package netops
 
 import (
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -12,12 +13,12 @@ func nftBitwise(v *nft.Bitwise) *registry.NftBitwise {
 	return &registry.NftBitwise{
 		Sreg:   int64(v.SReg),
 		Dreg:   int64(v.DReg),
-		Sreg2:  nonZero(v.SReg2),
+		Sreg2:  wire.NonZero(v.SReg2),
 		Length: int64(v.Len),
 		Op:     nft.BitwiseOp.Name(v.Op),
-		Mask:   hexText(v.Mask),
-		Xor:    hexText(v.Xor),
-		Data:   hexText(v.Data),
+		Mask:   wire.Hex(v.Mask),
+		Xor:    wire.Hex(v.Xor),
+		Data:   wire.Hex(v.Data),
 	}
 }
 
@@ -36,11 +37,11 @@ func nftConnlimit(v *nft.Connlimit) *registry.NftConnlimit {
 }
 
 func nftCounter(v *nft.Counter) *registry.NftCounter {
-	return &registry.NftCounter{Packets: counter(v.Packets), Bytes: counter(v.Bytes)}
+	return &registry.NftCounter{Packets: wire.Counter(v.Packets), Bytes: wire.Counter(v.Bytes)}
 }
 
 func nftCt(v *nft.Ct) *registry.NftCt {
-	x := &registry.NftCt{Key: nft.CtKey.Name(v.Key), Dreg: nonZero(v.DReg), Sreg: nonZero(v.SReg)}
+	x := &registry.NftCt{Key: nft.CtKey.Name(v.Key), Dreg: wire.NonZero(v.DReg), Sreg: wire.NonZero(v.SReg)}
 	if v.Direction.Set {
 		x.Direction = registry.Some(nft.Direction.Name(uint32(v.Direction.Value)))
 	}
@@ -53,7 +54,7 @@ func nftDynset(v *nft.Dynset) *registry.NftDynset {
 		SetID:    optional(v.SetID),
 		Op:       nft.DynsetOp.Name(v.Op),
 		SregKey:  int64(v.SRegKey),
-		SregData: nonZero(v.SRegVal),
+		SregData: wire.NonZero(v.SRegVal),
 		TimeoutS: nftSeconds(v.Timeout),
 		Invert:   flag(v.Flags, 0),
 	}
@@ -64,7 +65,7 @@ func nftDynset(v *nft.Dynset) *registry.NftDynset {
 }
 
 // nftSeconds is a number of milliseconds in seconds; absent for 0, which stands for none.
-func nftSeconds(ms uint64) registry.Opt[float64] { return when(ms != 0, float64(ms)/1000) }
+func nftSeconds(ms uint64) registry.Opt[float64] { return wire.When(ms != 0, float64(ms)/1000) }
 
 func nftExthdr(v *nft.Exthdr) *registry.NftExthdr {
 	return &registry.NftExthdr{
@@ -73,8 +74,8 @@ func nftExthdr(v *nft.Exthdr) *registry.NftExthdr {
 		Offset:     int64(v.Offset),
 		Length:     int64(v.Len),
 		Present:    flag(v.Flags, 0),
-		Dreg:       nonZero(v.DReg),
-		Sreg:       nonZero(v.SReg),
+		Dreg:       wire.NonZero(v.DReg),
+		Sreg:       wire.NonZero(v.SReg),
 	}
 }
 
@@ -89,17 +90,17 @@ func nftFib(v *nft.Fib) *registry.NftFib {
 func nftFwd(v *nft.Fwd) *registry.NftFwd {
 	return &registry.NftFwd{
 		SregDevice:  int64(v.SRegDev),
-		SregAddress: nonZero(v.SRegAddr),
-		Family:      when(v.Family.Set, nftFamily(v.Family.Value)),
+		SregAddress: wire.NonZero(v.SRegAddr),
+		Family:      wire.When(v.Family.Set, nftFamily(v.Family.Value)),
 	}
 }
 
 func nftHash(v *nft.Hash) *registry.NftHash {
 	return &registry.NftHash{
 		HashType: nft.HashType.Name(v.Type),
-		Sreg:     nonZero(v.SReg),
+		Sreg:     wire.NonZero(v.SReg),
 		Dreg:     int64(v.DReg),
-		Length:   nonZero(v.Len),
+		Length:   wire.NonZero(v.Len),
 		Modulus:  int64(v.Modulus),
 		Seed:     nftSeed(v.Seed),
 		Offset:   int64(v.Offset),
@@ -107,13 +108,13 @@ func nftHash(v *nft.Hash) *registry.NftHash {
 }
 
 func nftLast(v *nft.Last) *registry.NftLast {
-	return &registry.NftLast{Set: v.Set, AgoS: when(v.Set, float64(v.Msecs)/1000)}
+	return &registry.NftLast{Set: v.Set, AgoS: wire.When(v.Set, float64(v.Msecs)/1000)}
 }
 
 func nftLimit(v *nft.Limit) *registry.NftLimit {
 	return &registry.NftLimit{
-		Rate:      counter(v.Rate),
-		UnitS:     counter(v.Unit),
+		Rate:      wire.Counter(v.Rate),
+		UnitS:     wire.Counter(v.Unit),
 		Burst:     int64(v.Burst),
 		LimitType: nft.LimitType.Name(v.Type),
 		Invert:    flag(v.Flags, 0),
@@ -147,23 +148,23 @@ func nftLookup(v *nft.Lookup) *registry.NftLookup {
 func nftMasq(v *nft.Masq) *registry.NftMasq {
 	return &registry.NftMasq{
 		Flags:       flagNames(nft.MasqFlags, v.Flags),
-		SregPortMin: nonZero(v.RegPortMin),
-		SregPortMax: nonZero(v.RegPortMax),
+		SregPortMin: wire.NonZero(v.RegPortMin),
+		SregPortMax: wire.NonZero(v.RegPortMax),
 	}
 }
 
 func nftMeta(v *nft.Meta) *registry.NftMeta {
-	return &registry.NftMeta{Key: nft.MetaKey.Name(v.Key), Dreg: nonZero(v.DReg), Sreg: nonZero(v.SReg)}
+	return &registry.NftMeta{Key: nft.MetaKey.Name(v.Key), Dreg: wire.NonZero(v.DReg), Sreg: wire.NonZero(v.SReg)}
 }
 
 func nftNat(v *nft.Nat) *registry.NftNat {
 	return &registry.NftNat{
 		NATType:        nft.NatType.Name(v.Type),
 		Family:         nftFamily(v.Family),
-		SregAddressMin: nonZero(v.RegAddrMin),
-		SregAddressMax: nonZero(v.RegAddrMax),
-		SregPortMin:    nonZero(v.RegPortMin),
-		SregPortMax:    nonZero(v.RegPortMax),
+		SregAddressMin: wire.NonZero(v.RegAddrMin),
+		SregAddressMax: wire.NonZero(v.RegAddrMax),
+		SregPortMin:    wire.NonZero(v.RegPortMin),
+		SregPortMax:    wire.NonZero(v.RegPortMax),
 		Flags:          flagNames(nft.NatFlags, v.Flags),
 	}
 }
@@ -180,7 +181,7 @@ func nftNumgen(v *nft.Numgen) *registry.NftNumgen {
 func nftObjref(v *nft.Objref) *registry.NftObjref {
 	x := &registry.NftObjref{
 		Object: registry.NonZero(v.Name),
-		Sreg:   nonZero(v.SReg),
+		Sreg:   wire.NonZero(v.SReg),
 		Set:    registry.NonZero(v.Set),
 		SetID:  optional(v.SetID),
 	}
@@ -191,7 +192,7 @@ func nftObjref(v *nft.Objref) *registry.NftObjref {
 }
 
 func nftOsf(v *nft.Osf) *registry.NftOsf {
-	return &registry.NftOsf{Dreg: int64(v.DReg), TTL: int64(v.TTL), Version: when(v.Flags.Set, flag(v.Flags.Value, 0))}
+	return &registry.NftOsf{Dreg: int64(v.DReg), TTL: int64(v.TTL), Version: wire.When(v.Flags.Set, flag(v.Flags.Value, 0))}
 }
 
 func nftPayload(v *nft.Payload) *registry.NftPayload {
@@ -199,8 +200,8 @@ func nftPayload(v *nft.Payload) *registry.NftPayload {
 		Base:           nft.PayloadBase.Name(v.Base),
 		Offset:         int64(v.Offset),
 		Length:         int64(v.Len),
-		Dreg:           nonZero(v.DReg),
-		Sreg:           nonZero(v.SReg),
+		Dreg:           wire.NonZero(v.DReg),
+		Sreg:           wire.NonZero(v.SReg),
 		ChecksumOffset: optional(v.CsumOffset),
 		ChecksumFlags:  flagNames(nft.ChecksumFlags, v.CsumFlags),
 	}
@@ -215,18 +216,18 @@ func nftQueue(v *nft.Queue) *registry.NftQueue {
 		Number:     optional(v.Num),
 		Total:      optional(v.Total),
 		Flags:      flagNames(nft.QueueFlags, v.Flags),
-		SregNumber: nonZero(v.SRegNum),
+		SregNumber: wire.NonZero(v.SRegNum),
 	}
 }
 
 func nftQuota(v *nft.Quota) *registry.NftQuota {
-	return &registry.NftQuota{Bytes: counter(v.Bytes), Consumed: counter(v.Consumed), Invert: flag(v.Flags, 0), Depleted: flag(v.Flags, 1)}
+	return &registry.NftQuota{Bytes: wire.Counter(v.Bytes), Consumed: wire.Counter(v.Consumed), Invert: flag(v.Flags, 0), Depleted: flag(v.Flags, 1)}
 }
 
 func nftRedir(v *nft.Redir) *registry.NftRedir {
 	return &registry.NftRedir{
-		SregPortMin: nonZero(v.RegPortMin),
-		SregPortMax: nonZero(v.RegPortMax),
+		SregPortMin: wire.NonZero(v.RegPortMin),
+		SregPortMax: wire.NonZero(v.RegPortMax),
 		Flags:       flagNames(nft.NatFlags, v.Flags),
 	}
 }
@@ -244,7 +245,7 @@ func nftSynproxy(v *nft.Synproxy) *registry.NftSynproxy {
 }
 
 func nftTproxy(v *nft.Tproxy) *registry.NftTproxy {
-	return &registry.NftTproxy{Family: nftFamily(v.Family), SregAddress: nonZero(v.RegAddr), SregPort: nonZero(v.RegPort)}
+	return &registry.NftTproxy{Family: nftFamily(v.Family), SregAddress: wire.NonZero(v.RegAddr), SregPort: wire.NonZero(v.RegPort)}
 }
 
 func nftTunnelKey(v *nft.TunnelKey) *registry.NftTunnel {

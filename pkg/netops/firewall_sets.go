@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -65,7 +66,7 @@ func (d *firewallDump) sets(ctx context.Context) (interrupted bool, err error) {
 	s := &setStream{dump: d, ctx: ctx}
 	defer s.end()
 	defer cancel()
-	flagged, err := each(d.conn.Sets(ctx, d.filter), s.add)
+	flagged, err := wire.Each(d.conn.Sets(ctx, d.filter), s.add)
 	if err == nil {
 		err = s.ask()
 	}
@@ -141,7 +142,7 @@ func (s *setStream) sendOldest() error {
 			panic(part.panicked)
 		}
 		for i := range part.items {
-			if err := s.dump.out.send(&part.items[i]); err != nil {
+			if err := s.dump.out.Send(&part.items[i]); err != nil {
 				return err
 			}
 			if list := part.items[i].Elements; list != nil {
@@ -182,7 +183,7 @@ func (f *setFetch) run() {
 
 func (f *setFetch) set(s *askedSet) error {
 	f.part.items = append(f.part.items, registry.NftItem{Set: s.row})
-	interrupted, err := each(f.conn.Elements(f.ctx, s.ref), func(e *nft.Element) error {
+	interrupted, err := wire.Each(f.conn.Elements(f.ctx, s.ref), func(e *nft.Element) error {
 		s.chunk.add(e)
 		if len(s.chunk.elements) < elementsAtOnce {
 			return nil

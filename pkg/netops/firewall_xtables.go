@@ -38,7 +38,7 @@ func (d *firewallDump) xtables() error {
 			if d.filter.Table != "" && d.filter.Table != name {
 				continue
 			}
-			if err := d.out.send(&registry.NftItem{XtablesTable: &registry.XtablesTable{Family: nftFamily(names.family), Name: name}}); err != nil {
+			if err := d.out.Send(&registry.NftItem{XtablesTable: &registry.XtablesTable{Family: nftFamily(names.family), Name: name}}); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -37,7 +38,7 @@ func (n *Net) checkLinks(ctx context.Context) []registry.HealthCheck {
 	}
 	defer n.sockets.Put(conn)
 	var links []linkHealth
-	_, err = each(conn.Links(ctx, rtnl.LinkFilter{}), func(l *rtnl.Link) error {
+	_, err = wire.Each(conn.Links(ctx, rtnl.LinkFilter{}), func(l *rtnl.Link) error {
 		if h, ok := linkHealthOf(l); ok {
 			links = append(links, h)
 		}
@@ -131,7 +132,7 @@ func neighborState(ctx context.Context, conn *rtnl.Conn, w way) (state uint16, e
 	if w.gateway.Is4() {
 		family = unix.AF_INET
 	}
-	_, err = each(conn.Neighbors(ctx, rtnl.NeighborFilter{Family: family, Index: index}), func(e *rtnl.Neighbor) error {
+	_, err = wire.Each(conn.Neighbors(ctx, rtnl.NeighborFilter{Family: family, Index: index}), func(e *rtnl.Neighbor) error {
 		if e.Addr == w.gateway {
 			state = e.State
 		}

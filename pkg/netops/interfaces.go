@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -28,16 +30,16 @@ func (n *Net) Interfaces(ctx context.Context, p *registry.NetInterfacesParams, r
 
 	d := interfaceDumps.Get().(*interfaceDump)
 	defer d.giveBack()
-	d.conn, d.params, d.out, d.ours = conn, p, limitedTo(rows, p.Limit), n.ourLink
-	d.row.use(second)
-	d.addresses.conn = second
+	d.conn, d.params, d.out, d.ours = conn, p, wire.LimitedTo(rows, p.Limit), n.ourLink
+	d.row.Use(second)
+	d.addresses.Use(second)
 	if name, ok := p.Name.Get(); ok {
 		return nil, d.one(ctx, name)
 	}
 	if d.filter, err = linkFilter(conn, p); err != nil {
 		return nil, err
 	}
-	consistent, err := consistently(rows, func() (bool, error) { return d.all(ctx) })
+	consistent, err := wire.Consistently(rows, func() (bool, error) { return d.all(ctx) })
 	return &registry.NetInterfacesEnd{Consistent: consistent}, err
 }
 
@@ -59,35 +61,34 @@ type interfaceDump struct {
 	conn      *rtnl.Conn
 	params    *registry.NetInterfacesParams
 	filter    rtnl.LinkFilter
-	out       limited[registry.Interface]
-	row       *interfaceRow
-	addresses *addressBook
+	out       wire.Limited[registry.Interface]
+	row       *kernelrow.Interface
+	addresses *kernelrow.AddressBook
 	ours      func(name, alias string) bool
 }
 
 // interfaceDumps keeps the memory of dumps that have ended: that of thousands of addresses costs more to get
 // and to tidy up than to fill.
 var interfaceDumps = sync.Pool{New: func() any {
-	return &interfaceDump{row: newInterfaceRow(nil), addresses: newAddressBook(nil)}
+	return &interfaceDump{row: kernelrow.NewInterface(nil), addresses: kernelrow.NewAddressBook(nil)}
 }}
 
 func (d *interfaceDump) giveBack() {
-	d.row.use(nil)
-	d.addresses.conn = nil
-	d.addresses.forget()
+	d.row.Use(nil)
+	d.addresses.Use(nil)
 	*d = interfaceDump{row: d.row, addresses: d.addresses}
 	interfaceDumps.Put(d)
 }
 
 func (d *interfaceDump) all(ctx context.Context) (interrupted bool, err error) {
-	d.addresses.forget()
+	d.addresses.Forget()
 	if d.wantsAll() {
-		if err := d.addresses.readAll(ctx); err != nil {
+		if err := d.addresses.ReadAll(ctx); err != nil {
 			return false, err
 		}
 	}
-	interrupted, err = each(d.conn.Links(ctx, d.filter), func(l *rtnl.Link) error { return d.send(ctx, l) })
-	return interrupted || d.addresses.interrupted, unlessEnough(err)
+	interrupted, err = wire.Each(d.conn.Links(ctx, d.filter), func(l *rtnl.Link) error { return d.send(ctx, l) })
+	return interrupted || d.addresses.Interrupted(), wire.UnlessEnough(err)
 }
 
 // wantsAll tells whether every interface is asked for, so that their addresses are wanted in one go.
@@ -113,22 +114,22 @@ func (d *interfaceDump) one(ctx context.Context, name string) error {
 	if !filter.Wants(l) {
 		return nil
 	}
-	return unlessEnough(d.send(ctx, l))
+	return wire.UnlessEnough(d.send(ctx, l))
 }
 
 func (d *interfaceDump) send(ctx context.Context, l *rtnl.Link) error {
 	if up, ok := d.params.Up.Get(); ok && up != (l.Flags&unix.IFF_UP != 0) {
 		return nil
 	}
-	addresses, err := d.addresses.of(ctx, l.Index)
+	addresses, err := d.addresses.Of(ctx, l.Index)
 	if err != nil {
 		return err
 	}
-	row, err := d.row.of(l)
+	row, err := d.row.Of(l)
 	if err != nil {
 		return err
 	}
 	row.Addresses = addresses
 	row.Managed = d.ours(l.Name, l.Alias)
-	return d.out.send(row)
+	return d.out.Send(row)
 }

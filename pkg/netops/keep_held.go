@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 )
 
 // held is what the kernel has of the objects that plans look at.
@@ -190,9 +192,9 @@ func (r *reader) link(ctx context.Context, name string) error {
 }
 
 func (r *reader) allLinks(ctx context.Context) error {
-	_, err := consistentlyGathered(func() (bool, error) {
+	_, err := wire.Gathered(func() (bool, error) {
 		clear(r.held.links)
-		return each(r.conn.Links(ctx, rtnl.LinkFilter{}), r.keep)
+		return wire.Each(r.conn.Links(ctx, rtnl.LinkFilter{}), r.keep)
 	})
 	return err
 }
@@ -200,8 +202,8 @@ func (r *reader) allLinks(ctx context.Context) error {
 // keep copies a link out of the dump.
 func (r *reader) keep(l *rtnl.Link) (err error) {
 	k := &heldLink{
-		Index: l.Index, Name: l.Name, Kind: l.Kind, Alias: l.Alias, MAC: macText(l.HardwareAddr).Or(""),
-		MTU: int(l.MTU), Up: adminUp(l), Carrier: l.Carrier, Master: l.Master, Peer: l.Link, OtherConfig: l.OtherConfig,
+		Index: l.Index, Name: l.Name, Kind: l.Kind, Alias: l.Alias, MAC: wire.MAC(l.HardwareAddr).Or(""),
+		MTU: int(l.MTU), Up: kernelrow.AdminUp(l), Carrier: l.Carrier, Master: l.Master, Peer: l.Link, OtherConfig: l.OtherConfig,
 	}
 	switch l.Kind {
 	case kindBridge:
@@ -226,9 +228,9 @@ func (r *reader) addresses(ctx context.Context, name string) error {
 	if l == nil {
 		return nil
 	}
-	_, err := consistentlyGathered(func() (bool, error) {
+	_, err := wire.Gathered(func() (bool, error) {
 		l.Addresses = nil
-		return each(r.conn.Addresses(ctx, rtnl.AddressFilter{Index: l.Index}), func(a *rtnl.Address) error {
+		return wire.Each(r.conn.Addresses(ctx, rtnl.AddressFilter{Index: l.Index}), func(a *rtnl.Address) error {
 			l.Addresses = append(l.Addresses, heldAddress{netip.PrefixFrom(a.Local, a.PrefixLen), a.Protocol, a.Flags, a.Preferred, a.Valid})
 			return nil
 		})
@@ -246,9 +248,9 @@ func (r *reader) vlans(ctx context.Context, name string) error {
 	if l == nil || !l.IsPort {
 		return nil
 	}
-	_, err := consistentlyGathered(func() (bool, error) {
+	_, err := wire.Gathered(func() (bool, error) {
 		l.VLANs = nil
-		return each(r.conn.BridgeVLANs(ctx, rtnl.VLANFilter{Index: l.Index}), func(v *rtnl.InterfaceVLANs) error {
+		return wire.Each(r.conn.BridgeVLANs(ctx, rtnl.VLANFilter{Index: l.Index}), func(v *rtnl.InterfaceVLANs) error {
 			for _, v := range v.VLANs {
 				for id := v.First; id <= v.Last; id++ {
 					l.VLANs = append(l.VLANs, rtnl.PortVLAN{ID: id, PVID: v.PVID, Untagged: v.Untagged})
@@ -283,9 +285,9 @@ func (r *reader) routes(ctx context.Context, keys []ownKey) error {
 	for d, dst := range dumps {
 		filter := rtnl.RouteFilter{Family: d.family, Table: d.table, Dst: dst}
 		var found []heldRoute
-		_, err := consistentlyGathered(func() (bool, error) {
+		_, err := wire.Gathered(func() (bool, error) {
 			found = nil
-			return each(r.conn.Routes(ctx, filter), func(route *rtnl.Route) error {
+			return wire.Each(r.conn.Routes(ctx, filter), func(route *rtnl.Route) error {
 				if wanted[keyOf(route)] {
 					found = append(found, r.route(route))
 				}

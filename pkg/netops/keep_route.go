@@ -14,6 +14,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 )
 
 // ownKey is what makes two routes the same to the kernel, as far as we make them.
@@ -26,7 +27,7 @@ type ownKey struct {
 
 // String is the key as net.verify tells it, and as the registry keeps it.
 func (k ownKey) String() string {
-	return fmt.Sprintf("%s %d %s tos %d metric %d", familyName(familyOf(k.Dst)), k.Table, k.Dst, k.TOS, k.Metric)
+	return fmt.Sprintf("%s %d %s tos %d metric %d", wire.Family(familyOf(k.Dst)), k.Table, k.Dst, k.TOS, k.Metric)
 }
 
 func keyOf(r *rtnl.Route) ownKey { return ownKey{r.Dst, r.Table, r.TOS, r.Priority} }

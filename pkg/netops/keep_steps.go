@@ -379,7 +379,7 @@ type deleteLink struct {
 func (s deleteLink) String() string                           { return "delete " + s.Name }
 func (s deleteLink) take(ctx context.Context, t *taker) error { return t.conn.DeleteLink(ctx, s.Index) }
 
-// macBytes is the inverse of macText.
+// macBytes is the inverse of MAC.
 func macBytes(text string) []byte {
 	b, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
 	if err != nil {

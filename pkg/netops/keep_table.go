@@ -11,6 +11,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -80,10 +81,10 @@ func heldOf(e *nft.Element) heldElement {
 // readTable reads chains, rules and sets, nil where there is no table.
 func readTable(ctx context.Context, conn *nft.Conn) (t *heldTable, err error) {
 	filter := nft.Filter(own)
-	_, err = consistentlyGathered(func() (bool, error) {
+	_, err = wire.Gathered(func() (bool, error) {
 		t = nil
 		there := false
-		first, err := each(conn.Tables(ctx, nft.Filter{Family: own.Family}), func(m *nft.Table) error {
+		first, err := wire.Each(conn.Tables(ctx, nft.Filter{Family: own.Family}), func(m *nft.Table) error {
 			there = there || m.Name == own.Table
 			return nil
 		})
@@ -91,21 +92,21 @@ func readTable(ctx context.Context, conn *nft.Conn) (t *heldTable, err error) {
 			return first, err
 		}
 		t = &heldTable{chains: map[string][]string{}, sets: map[string]nft.Ref{}}
-		second, err := each(conn.Chains(ctx, filter), func(c *nft.Chain) error {
+		second, err := wire.Each(conn.Chains(ctx, filter), func(c *nft.Chain) error {
 			t.chains[chainText(c.Name, c.Type, c.Hook, c.Priority, c.Policy)] = nil
 			return nil
 		})
 		if err != nil {
 			return second, err
 		}
-		third, err := each(conn.Sets(ctx, filter), func(s *nft.Set) error {
+		third, err := wire.Each(conn.Sets(ctx, filter), func(s *nft.Set) error {
 			t.sets[s.Name] = s.Ref()
 			return nil
 		})
 		if err != nil {
 			return third, err
 		}
-		fourth, err := each(conn.Rules(ctx, filter), func(r *nft.Rule) error { t.addRule(r); return nil })
+		fourth, err := wire.Each(conn.Rules(ctx, filter), func(r *nft.Rule) error { t.addRule(r); return nil })
 		return first || second || third || fourth, err
 	})
 	return t, err
@@ -154,8 +155,8 @@ func (r *reader) elementsOf(ctx context.Context, conn *nft.Conn, name string) er
 	if !there {
 		return nil
 	}
-	_, err := consistentlyGathered(func() (bool, error) {
-		return each(conn.Elements(ctx, ref), func(e *nft.Element) error {
+	_, err := wire.Gathered(func() (bool, error) {
+		return wire.Each(conn.Elements(ctx, ref), func(e *nft.Element) error {
 			r.held.elements[elementRef{name, string(e.Key)}] = heldOf(e)
 			return nil
 		})

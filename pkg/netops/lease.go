@@ -8,6 +8,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -167,9 +168,9 @@ func (v *leaseView) row(l *netconf.Link) registry.InterfaceLease {
 		Interface:     l.Name,
 		Index:         int64(l.Index),
 		Manager:       managerName(owner),
-		ManagerPid:    nonZero(owner.PID),
+		ManagerPid:    wire.NonZero(owner.PID),
 		ManagerSource: registry.NonZero(owner.Source),
-		Managed:       isTrue(owner.Manager == ownManager),
+		Managed:       wire.True(owner.Manager == ownManager),
 		Dhcp4:         v.dhcp4(l),
 		Slaac:         []registry.SlaacAddress{},
 		Prefixes:      v.prefixesOf(l),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -83,20 +84,20 @@ func lease4Row(c *candidate4) *registry.Dhcp4Lease {
 	l := &c.lease
 	row := &registry.Dhcp4Lease{
 		State:      c.state,
-		Address:    when(l.Address.IsValid(), l.Address),
-		Server:     validAddr(l.Server),
-		NextServer: validAddr(l.NextServer),
-		Relay:      validAddr(l.Relay),
+		Address:    wire.When(l.Address.IsValid(), l.Address),
+		Server:     wire.Addr(l.Server),
+		NextServer: wire.Addr(l.NextServer),
+		Relay:      wire.Addr(l.Relay),
 		Routers:    l.Routers,
 		DNS:        l.DNS,
 		Domain:     registry.NonZero(l.Domain),
 		Search:     l.Search,
 		Ntp:        l.NTP,
 		Hostname:   registry.NonZero(l.Hostname),
-		MTU:        nonZero(l.MTU),
-		Broadcast:  validAddr(l.Broadcast),
-		ClientID:   hexText(l.ClientID),
-		LeaseS:     number(l.HasLifetime, l.Lifetime),
+		MTU:        wire.NonZero(l.MTU),
+		Broadcast:  wire.Addr(l.Broadcast),
+		ClientID:   wire.Hex(l.ClientID),
+		LeaseS:     wire.Number(l.HasLifetime, l.Lifetime),
 		ObtainedAt: instantOf(l.Obtained),
 		RenewAt:    instantOf(l.Renew),
 		RebindAt:   instantOf(l.Rebind),
@@ -104,7 +105,7 @@ func lease4Row(c *candidate4) *registry.Dhcp4Lease {
 		File:       registry.NonZero(l.File),
 	}
 	for _, r := range l.Routes {
-		row.Routes = append(row.Routes, registry.DhcpRoute{Dst: r.Dst, Gateway: validAddr(r.Gateway)})
+		row.Routes = append(row.Routes, registry.DhcpRoute{Dst: r.Dst, Gateway: wire.Addr(r.Gateway)})
 	}
 	return row
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -81,9 +83,9 @@ func (v *leaseView) dhcp6(l *netconf.Link, lease *netconf.Lease6) *registry.Dhcp
 	}
 	row := &registry.Dhcp6Lease{
 		Addresses:  []registry.Dhcp6Address{},
-		ClientDuid: hexText(lease.ClientDUID),
-		ServerDuid: hexText(lease.ServerDUID),
-		Server:     validAddr(lease.Server),
+		ClientDuid: wire.Hex(lease.ClientDUID),
+		ServerDuid: wire.Hex(lease.ServerDUID),
+		Server:     wire.Addr(lease.Server),
 		DNS:        lease.DNS,
 		Search:     lease.Search,
 		Ntp:        lease.NTP,
@@ -125,7 +127,7 @@ func (v *leaseView) address6(a *netconf.IAAddress, live *rtnl.Address, times net
 	row := registry.Dhcp6Address{Address: a.Address, Iaid: int64(a.IAID), RenewAt: instantOf(times.Renew), RebindAt: instantOf(times.Rebind)}
 	switch {
 	case live != nil:
-		row.PreferredS, row.ValidS = lifetime(live.Preferred), lifetime(live.Valid)
+		row.PreferredS, row.ValidS = kernelrow.Lifetime(live.Preferred), kernelrow.Lifetime(live.Valid)
 	case a.Known:
 		row.PreferredS, row.ValidS = v.remaining(a.Starts, a.Preferred), v.remaining(a.Starts, a.Valid)
 	}
@@ -160,15 +162,15 @@ func (v *leaseView) isSlaac(l *netconf.Link, a *rtnl.Address, lease *netconf.Lea
 }
 
 func slaacRow(a *rtnl.Address) registry.SlaacAddress {
-	p := addressPrefix(a)
+	p := kernelrow.AddressPrefix(a)
 	return registry.SlaacAddress{
 		Address:       p,
 		Prefix:        p.Masked(),
-		PreferredS:    lifetime(a.Preferred),
-		ValidS:        lifetime(a.Valid),
+		PreferredS:    kernelrow.Lifetime(a.Preferred),
+		ValidS:        kernelrow.Lifetime(a.Valid),
 		Temporary:     a.Flags&unix.IFA_F_TEMPORARY != 0,
 		Deprecated:    a.Flags&unix.IFA_F_DEPRECATED != 0,
-		Tentative:     isTrue(a.Flags&unix.IFA_F_TENTATIVE != 0),
-		StablePrivacy: isTrue(a.Flags&unix.IFA_F_STABLE_PRIVACY != 0),
+		Tentative:     wire.True(a.Flags&unix.IFA_F_TENTATIVE != 0),
+		StablePrivacy: wire.True(a.Flags&unix.IFA_F_STABLE_PRIVACY != 0),
 	}
 }

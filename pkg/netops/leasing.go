@@ -13,6 +13,7 @@ import (
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 )
 
 // ownManager is the table's name of this daemon as a manager of interfaces.
@@ -314,13 +315,13 @@ func (r *leaser) drop() {
 	}
 }
 
-// macSize bytes are what an interface is known to servers by.
-var errHardware = fmt.Errorf("it has no hardware address of %d bytes", macSize)
+// MACSize bytes are what an interface is known to servers by.
+var errHardware = fmt.Errorf("it has no hardware address of %d bytes", wire.MACSize)
 
 // open starts the client of an interface, and sets the interface up.
 func (r *leaser) open(ctx context.Context, link *heldLink, timing dhcp.Timing) (*dhcp.Client, error) {
 	mac := macBytes(link.MAC)
-	if len(mac) != macSize {
+	if len(mac) != wire.MACSize {
 		return nil, errHardware
 	}
 	last, stands, err := r.lastLease(ctx, link)

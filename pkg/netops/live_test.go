@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/geomind/my_os_server/internal/testhost"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -100,7 +101,7 @@ type flaky struct {
 }
 
 func (f *flaky) Routes(_ context.Context, _ *registry.NetRoutesParams, rows *registry.Stream[registry.Route]) (*registry.NetRoutesEnd, error) {
-	consistent, err := consistently(rows, func() (bool, error) {
+	consistent, err := wire.Consistently(rows, func() (bool, error) {
 		f.dumps++
 		for range f.rows {
 			if err := rows.Send(&registry.Route{}); err != nil {
@@ -124,11 +125,11 @@ func TestConsistently(t *testing.T) {
 	}{
 		"undisturbed":            {server: flaky{rows: 3}, dumps: 1, rows: 3},
 		"interrupted twice":      {server: flaky{rows: 3, interrupted: 2}, dumps: 3, rows: 3},
-		"always interrupted":     {server: flaky{rows: 3, interrupted: 99}, dumps: dumpAttempts, rows: 3, marked: true},
+		"always interrupted":     {server: flaky{rows: 3, interrupted: 99}, dumps: wire.DumpAttempts, rows: 3, marked: true},
 		"nothing on the wire":    {server: flaky{rows: 3, interrupted: 1}, wire: true, dumps: 2, rows: 3},
 		"a part on the wire":     {server: flaky{rows: 5000, interrupted: 1}, wire: true, dumps: 1, rows: 5000, marked: true},
 		"failed":                 {server: flaky{rows: 3, err: failed}, dumps: 1, rows: 3, err: failed},
-		"failed and interrupted": {server: flaky{rows: 3, interrupted: 9, err: failed}, dumps: dumpAttempts, rows: 3, err: failed},
+		"failed and interrupted": {server: flaky{rows: 3, interrupted: 9, err: failed}, dumps: wire.DumpAttempts, rows: 3, err: failed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var wire bytes.Buffer

@@ -13,6 +13,7 @@ import (
 	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -68,7 +69,7 @@ func (n *Net) netnsInode() uint64 {
 func configFiles(files []netconf.File) []registry.ConfigFile {
 	list := make([]registry.ConfigFile, 0, len(files))
 	for _, f := range files {
-		row := registry.ConfigFile{Path: f.Path, Manager: f.Manager, Line: nonZero(f.Line)}
+		row := registry.ConfigFile{Path: f.Path, Manager: f.Manager, Line: wire.NonZero(f.Line)}
 		if f.Err != nil {
 			row.Error = registry.Some(f.Err.Error())
 		}
@@ -82,7 +83,7 @@ func liveLinks(ctx context.Context, conn *rtnl.Conn) ([]netconf.Link, error) {
 	var links []netconf.Link
 	err := again(func() (bool, error) {
 		links = links[:0]
-		return each(conn.Links(ctx, rtnl.LinkFilter{}), func(l *rtnl.Link) error {
+		return wire.Each(conn.Links(ctx, rtnl.LinkFilter{}), func(l *rtnl.Link) error {
 			links = append(links, fileLink(l))
 			return nil
 		})
@@ -95,7 +96,7 @@ func liveLinks(ctx context.Context, conn *rtnl.Conn) ([]netconf.Link, error) {
 func again(dump func() (interrupted bool, err error)) error {
 	for attempt := 1; ; attempt++ {
 		interrupted, err := dump()
-		if attempt == dumpAttempts || !interrupted && !errors.Is(err, rtnl.ErrTruncated) {
+		if attempt == wire.DumpAttempts || !interrupted && !errors.Is(err, rtnl.ErrTruncated) {
 			return err
 		}
 	}
@@ -122,7 +123,7 @@ func fileLink(l *rtnl.Link) netconf.Link {
 }
 
 func hardwareText(b []byte) string {
-	if len(b) != macSize {
+	if len(b) != wire.MACSize {
 		return ""
 	}
 	return net.HardwareAddr(b).String()
@@ -133,7 +134,7 @@ func hostAddresses(ctx context.Context, conn *rtnl.Conn) (map[int][]rtnl.Address
 	addresses := map[int][]rtnl.Address{}
 	err := again(func() (bool, error) {
 		clear(addresses)
-		return each(conn.Addresses(ctx, rtnl.AddressFilter{}), func(a *rtnl.Address) error {
+		return wire.Each(conn.Addresses(ctx, rtnl.AddressFilter{}), func(a *rtnl.Address) error {
 			addresses[a.Index] = append(addresses[a.Index], *a)
 			return nil
 		})
@@ -143,7 +144,7 @@ func hostAddresses(ctx context.Context, conn *rtnl.Conn) (map[int][]rtnl.Address
 
 // instantOf is an instant to the second; absent for none.
 func instantOf(t time.Time) registry.Opt[time.Time] {
-	return when(!t.IsZero(), t.UTC().Truncate(time.Second))
+	return wire.When(!t.IsZero(), t.UTC().Truncate(time.Second))
 }
 
 // managerName is the table's name of an owner.
@@ -156,7 +157,7 @@ func managerName(o netconf.Owner) string {
 
 // interfaceNameOpt is a name of an interface; absent where a file gives something else.
 func interfaceNameOpt(name string) registry.Opt[string] {
-	return when(netconf.InterfaceName(name), name)
+	return wire.When(netconf.InterfaceName(name), name)
 }
 
 // isGlobalV6 tells whether an address is one of IPv6 that is not bound to its link.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -32,7 +33,7 @@ func (n *Net) NATStatus(ctx context.Context, p *registry.NetNATStatusParams) (*r
 		}
 		row := d.row()
 		packets, bytes, there := held.countersOf(d)
-		row.Exists, row.Packets, row.Bytes = there, when(there, packets), when(there, bytes)
+		row.Exists, row.Packets, row.Bytes = there, wire.When(there, packets), wire.When(there, bytes)
 		result.DNAT = append(result.DNAT, row)
 	}
 	for _, s := range n.kept.snats.All() {
@@ -41,7 +42,7 @@ func (n *Net) NATStatus(ctx context.Context, p *registry.NetNATStatusParams) (*r
 		}
 		row := s.row()
 		packets, bytes, there := held.countersOf(s)
-		row.Exists, row.Packets, row.Bytes = there, when(there, packets), when(there, bytes)
+		row.Exists, row.Packets, row.Bytes = there, wire.When(there, packets), wire.When(there, bytes)
 		result.SNAT = append(result.SNAT, row)
 	}
 	slices.SortFunc(result.DNAT, func(a, b registry.NatDnat) int {
@@ -84,9 +85,9 @@ func (h *held) countersOf(e entry) (packets, bytes int64, there bool) {
 	for _, el := range e.elements() {
 		have, ok := h.elements[el.ref()]
 		there = there && ok
-		packets, bytes = packets+counter(have.packets), bytes+counter(have.bytes)
+		packets, bytes = packets+wire.Counter(have.packets), bytes+wire.Counter(have.bytes)
 	}
-	return min(packets, maxInteger), min(bytes, maxInteger), there
+	return min(packets, wire.MaxInteger), min(bytes, wire.MaxInteger), there
 }
 
 func (n *Net) globalForwarding(result *registry.NetNatStatusResult) error {

@@ -5,9 +5,12 @@
 // internal/hostexec, decides nothing about who may call, and keeps nothing between calls but idle
 // sockets and what it was asked to make. Where the kernel has no answer a member is absent; nothing is guessed.
 //
+// What can stand without a Net has a room of its own: internal/wire the values and lists of the table,
+// internal/kernelrow the rows for objects of the kernel.
+//
 // One file, or a few of one prefix, holds one object:
 //
-//	interfaces routes neighbors bridge vlan   what the kernel has, as rows; dump.go and convert.go serve all of them
+//	interfaces routes neighbors bridge vlan   what the kernel has, as lists
 //	conntrack sysctl listeners firewall
 //	ovs                                       the database, the switch and the datapaths of Open vSwitch
 //	managers lease prefix config dns          what other network managers configured and hold
@@ -42,12 +45,12 @@ import (
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/internal/sockdiag"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// RouteProtocol marks the routes that this daemon makes (rtm_protocol). The number is free in
-// linux/rtnetlink.h and in the rt_protos of iproute2, FRR and OVN.
-const RouteProtocol = 109
+// RouteProtocol marks the routes that this daemon makes (rtm_protocol).
+const RouteProtocol = kernelrow.OwnProtocol
 
 // Options says which host a Net answers for.
 type Options struct {

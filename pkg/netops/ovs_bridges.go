@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -33,7 +35,7 @@ func (n *Net) ovsBridges(ctx context.Context, conn *rtnl.Conn, name registry.Opt
 	if len(bridges) == 0 {
 		return nil
 	}
-	links := ovsLinks{conn: conn, names: namesBy(conn), addresses: newAddressBook(conn)}
+	links := ovsLinks{conn: conn, names: kernelrow.NamesBy(conn), addresses: kernelrow.NewAddressBook(conn)}
 	if links.read(ctx) != nil {
 		return nil
 	}
@@ -46,8 +48,8 @@ func (n *Net) ovsBridges(ctx context.Context, conn *rtnl.Conn, name registry.Opt
 // ovsLinks are the interfaces that bridges of Open vSwitch have of the kernel.
 type ovsLinks struct {
 	conn      *rtnl.Conn
-	names     *interfaceNames
-	addresses *addressBook
+	names     *kernelrow.Names
+	addresses *kernelrow.AddressBook
 	bridges   map[string]registry.Bridge
 	ports     map[string]registry.BridgePort
 }
@@ -55,9 +57,9 @@ type ovsLinks struct {
 // read dumps the interfaces.
 func (o *ovsLinks) read(ctx context.Context) error {
 	o.bridges, o.ports = map[string]registry.Bridge{}, map[string]registry.BridgePort{}
-	_, err := each(o.conn.Links(ctx, rtnl.LinkFilter{}), func(l *rtnl.Link) error {
-		o.bridges[l.Name] = bridgeRow(l, &rtnl.Bridge{}, o.names)
-		p := bridgePortRow(l, &rtnl.BridgePort{})
+	_, err := wire.Each(o.conn.Links(ctx, rtnl.LinkFilter{}), func(l *rtnl.Link) error {
+		o.bridges[l.Name] = kernelrow.Bridge(l, &rtnl.Bridge{}, o.names)
+		p := kernelrow.BridgePort(l, &rtnl.BridgePort{})
 		p.State = registry.Opt[registry.BridgePortState]{} // of the kernel's bridges
 		o.ports[l.Name] = p
 		return nil
@@ -80,7 +82,7 @@ func (o *ovsLinks) bridge(ctx context.Context, b *registry.OvsBridge) registry.B
 	row.DatapathType, row.FailMode = b.DatapathType, b.FailMode
 	row.Addresses = []registry.InterfaceAddress{}
 	if index, ok := row.Index.Get(); ok {
-		addresses, err := o.addresses.of(ctx, int(index))
+		addresses, err := o.addresses.Of(ctx, int(index))
 		if err == nil {
 			row.Addresses = append(row.Addresses, addresses...)
 		}
@@ -125,7 +127,7 @@ func (n *Net) ovsBridgePort(ctx context.Context, bridge, name string) (*registry
 		return nil, err
 	}
 	defer n.sockets.Put(conn)
-	links := ovsLinks{conn: conn, names: namesBy(conn)}
+	links := ovsLinks{conn: conn, names: kernelrow.NamesBy(conn)}
 	if err := links.read(ctx); err != nil {
 		return nil, err
 	}
@@ -170,7 +172,7 @@ func ovsVLANRanges(p *registry.OvsPort) (pvid registry.Opt[int64], list []regist
 		mode = "access"
 	}
 	if mode == "access" || mode == "dot1q-tunnel" {
-		return nonZero(tag), []registry.VlanRange{{Vlan: tag, Pvid: tag != 0, Untagged: true}}
+		return wire.NonZero(tag), []registry.VlanRange{{Vlan: tag, Pvid: tag != 0, Untagged: true}}
 	}
 	carried := make(map[int64]bool, len(p.Trunks))
 	for _, id := range p.Trunks {
@@ -185,7 +187,7 @@ func ovsVLANRanges(p *registry.OvsPort) (pvid registry.Opt[int64], list []regist
 		list = appendVLAN(list, registry.VlanRange{Vlan: id, Pvid: own && id != 0, Untagged: own && mode == "native-untagged"})
 	}
 	if native {
-		pvid = nonZero(tag)
+		pvid = wire.NonZero(tag)
 	}
 	return pvid, list
 }

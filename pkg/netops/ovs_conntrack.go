@@ -11,6 +11,8 @@ import (
 	"github.com/geomind/my_os_server/internal/ct"
 	"github.com/geomind/my_os_server/internal/ovstext"
 	"github.com/geomind/my_os_server/internal/unixctl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -25,7 +27,7 @@ func (n *Net) OVSConntrack(ctx context.Context, p *registry.NetOVSConntrackParam
 	if err != nil {
 		return nil, err
 	}
-	out := limitedTo(rows, p.Limit)
+	out := wire.LimitedTo(rows, p.Limit)
 	for _, datapath := range datapaths {
 		row := ovsConntrackRow{datapath: datapath}
 		err := d.Lines(ctx, func(line string) error {
@@ -35,9 +37,9 @@ func (n *Net) OVSConntrack(ctx context.Context, p *registry.NetOVSConntrackParam
 			if err := row.read(line); err != nil {
 				return err
 			}
-			return out.send(&row.row)
+			return out.Send(&row.row)
 		}, "dpctl/dump-conntrack", append([]string{"-m", "-s", datapath}, zoneArgument(p.Zone)...)...)
-		if errors.Is(err, errEnough) {
+		if errors.Is(err, wire.ErrEnough) {
 			return &registry.NetOVSConntrackEnd{}, nil
 		}
 		if err != nil {
@@ -77,25 +79,25 @@ func (b *ovsConntrackRow) read(line string) error {
 	row := &b.row
 	*row = registry.OvsConntrackEntry{} // and then field by field: a literal would be made elsewhere and copied
 	row.Datapath, row.Protocol, row.Zone = b.datapath, e.Protocol, int64(e.Zone)
-	row.Family = registry.Some(familyName(unix.AF_INET))
-	row.TimeoutS = number(e.HasTimeout, e.Timeout)
+	row.Family = registry.Some(wire.Family(unix.AF_INET))
+	row.TimeoutS = wire.Number(e.HasTimeout, e.Timeout)
 	row.State = registry.NonZero(strings.ToLower(e.State))
 	row.Helper = registry.NonZero(e.Helper)
 	row.TcpFlagsOriginal, row.TcpFlagsReply = registry.NonZero(e.FlagsOrig), registry.NonZero(e.FlagsRepl)
-	row.TcpWindowScaleOriginal, row.TcpWindowScaleReply = number(e.HasWScale, e.WScaleOrig), number(e.HasWScale, e.WScaleRepl)
-	row.SctpVtagOriginal, row.SctpVtagReply = number(e.HasVTags, e.VTagOrig), number(e.HasVTags, e.VTagReply)
+	row.TcpWindowScaleOriginal, row.TcpWindowScaleReply = wire.Number(e.HasWScale, e.WScaleOrig), wire.Number(e.HasWScale, e.WScaleRepl)
+	row.SctpVtagOriginal, row.SctpVtagReply = wire.Number(e.HasVTags, e.VTagOrig), wire.Number(e.HasVTags, e.VTagReply)
 	if e.Original.Source.Is6() {
-		b.row.Family = registry.Some(familyName(unix.AF_INET6))
+		b.row.Family = registry.Some(wire.Family(unix.AF_INET6))
 	}
 	protocol, known := ct.ProtocolNumber(e.Protocol)
 	if known {
 		b.row.Protocol, b.row.ProtocolNumber = ct.ProtocolName(protocol), registry.Some(int64(protocol))
 	}
 	if e.ID != 0 { // the userspace datapath numbers none
-		b.row.ID = registry.Some(hex32(e.ID))
+		b.row.ID = registry.Some(wire.Hex32(e.ID))
 	}
 	if e.Mark != 0 {
-		b.row.Mark = registry.Some(hex32(e.Mark))
+		b.row.Mark = registry.Some(wire.Hex32(e.Mark))
 	}
 	if e.Labels != "" {
 		b.row.Labels = registry.Some(strings.Repeat("0", 32-len(e.Labels)) + e.Labels)
@@ -131,13 +133,13 @@ func ovsTuple(row *registry.ConntrackTuple, t *ovstext.Tuple, protocol uint8) {
 	row.Source, row.Destination = t.Source, t.Destination
 	switch protocol {
 	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP:
-		row.SourcePort, row.DestinationPort = number(t.HasPorts, t.SourcePort), number(t.HasPorts, t.DestinationPort)
+		row.SourcePort, row.DestinationPort = wire.Number(t.HasPorts, t.SourcePort), wire.Number(t.HasPorts, t.DestinationPort)
 	}
 	if t.HasICMP {
-		row.IcmpType, row.IcmpCode, row.IcmpID = number(true, t.ICMPType), number(true, t.ICMPCode), number(true, t.ICMPID)
+		row.IcmpType, row.IcmpCode, row.IcmpID = wire.Number(true, t.ICMPType), wire.Number(true, t.ICMPCode), wire.Number(true, t.ICMPID)
 	}
 	if t.HasCounters {
-		addCounters(row, ct.Counters{Packets: t.Packets, Bytes: t.Bytes})
+		kernelrow.AddCounters(row, ct.Counters{Packets: t.Packets, Bytes: t.Bytes})
 	}
 }
 

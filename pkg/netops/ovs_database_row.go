@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/geomind/my_os_server/internal/ovsdb"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -18,13 +19,13 @@ func ovsText(row ovsdb.Row, column string) registry.Opt[string] {
 // ovsBool is a column's truth.
 func ovsBool(row ovsdb.Row, column string) registry.Opt[bool] {
 	value, ok := row.Bool(column)
-	return when(ok, value)
+	return wire.When(ok, value)
 }
 
 // ovsInt is a column's integer, from least on.
 func ovsInt(row ovsdb.Row, column string, least int64) registry.Opt[int64] {
 	value, ok := row.Int(column)
-	return when(ok && value >= least, min(value, maxInteger))
+	return wire.When(ok && value >= least, min(value, wire.MaxInteger))
 }
 
 // ovsCount is a column's integer that is never below 0.
@@ -32,20 +33,20 @@ func ovsCount(row ovsdb.Row, column string) registry.Opt[int64] { return ovsInt(
 
 // ovsMAC is a column's address; absent where the text, which anybody may have written, is none.
 func ovsMAC(row ovsdb.Row, column string) registry.Opt[string] {
-	return macText(macBytes(row.Text(column)))
+	return wire.MAC(macBytes(row.Text(column)))
 }
 
 // ovsMilliseconds is a column in seconds; below 0 means 0.
 func ovsMilliseconds(row ovsdb.Row, column string) registry.Opt[float64] {
 	value, ok := row.Int(column)
-	return milliseconds(ok, max(value, 0))
+	return wire.Milliseconds(ok, max(value, 0))
 }
 
 // ovsCounters are counters, without those that are larger than what the table can say.
 func ovsCounters(row ovsdb.Row, column string) map[string]int64 {
 	counters := row.IntMap(column)
 	for name, value := range counters {
-		counters[name] = max(min(value, maxInteger), -maxInteger)
+		counters[name] = max(min(value, wire.MaxInteger), -wire.MaxInteger)
 	}
 	return counters
 }
@@ -113,10 +114,10 @@ func ovsInterfaceRow(row ovsdb.Row) registry.OvsInterface {
 		ExternalIds: row.Map("external_ids"), OtherConfig: row.Map("other_config"),
 	}
 	if rate, ok := ovsCount(row, "ingress_policing_rate").Get(); ok {
-		i.IngressPolicingRateBps = registry.Some(min(rate, maxInteger/ovsKilobits) * ovsKilobits)
+		i.IngressPolicingRateBps = registry.Some(min(rate, wire.MaxInteger/ovsKilobits) * ovsKilobits)
 	}
 	if burst, ok := ovsCount(row, "ingress_policing_burst").Get(); ok {
-		i.IngressPolicingBurstBits = registry.Some(min(burst, maxInteger/ovsKilobits) * ovsKilobits)
+		i.IngressPolicingBurstBits = registry.Some(min(burst, wire.MaxInteger/ovsKilobits) * ovsKilobits)
 	}
 	for _, secret := range ovsSecrets {
 		delete(i.Options, secret)

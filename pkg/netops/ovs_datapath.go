@@ -9,6 +9,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/ovstext"
 	"github.com/geomind/my_os_server/internal/unixctl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -43,8 +44,8 @@ func (n *Net) Datapath(ctx context.Context, p *registry.NetDatapathParams, rows 
 func datapathRow(d *ovstext.Datapath) *registry.Datapath {
 	row := &registry.Datapath{
 		Datapath: d.Name, Hits: counted(d.Hits), Misses: counted(d.Misses), Lost: counted(d.Lost), Flows: counted(d.Flows),
-		Masks: counted(d.Masks), MaskHits: counted(d.MaskHits), MaskHitsPerPacket: when(d.MaskHitsPerPacket >= 0, d.MaskHitsPerPacket),
-		CacheHits: counted(d.CacheHits), CacheHitRate: when(d.CacheHitRate >= 0, d.CacheHitRate),
+		Masks: counted(d.Masks), MaskHits: counted(d.MaskHits), MaskHitsPerPacket: wire.When(d.MaskHitsPerPacket >= 0, d.MaskHitsPerPacket),
+		CacheHits: counted(d.CacheHits), CacheHitRate: wire.When(d.CacheHitRate >= 0, d.CacheHitRate),
 		Ports: make([]registry.DatapathPort, 0, len(d.Ports)),
 	}
 	if len(d.Caches) > 0 {
@@ -61,12 +62,12 @@ func datapathRow(d *ovstext.Datapath) *registry.Datapath {
 }
 
 // counted is a counter, absent where it is -1.
-func counted(v int64) registry.Opt[int64] { return when(v >= 0, min(v, maxInteger)) }
+func counted(v int64) registry.Opt[int64] { return wire.When(v >= 0, min(v, wire.MaxInteger)) }
 
 // cappedCounters are counters that fit the table's integers.
 func cappedCounters(m map[string]int64) map[string]int64 {
 	for name, v := range m {
-		m[name] = min(v, maxInteger)
+		m[name] = min(v, wire.MaxInteger)
 	}
 	return m
 }
@@ -86,11 +87,11 @@ func (n *Net) datapathFlows(ctx context.Context, d *unixctl.Daemon, datapath str
 			return err
 		}
 		if sent++; sent >= limit {
-			return errEnough
+			return wire.ErrEnough
 		}
 		return nil
 	}, "dpctl/dump-flows", "-m", datapath)
-	if errors.Is(err, errEnough) {
+	if errors.Is(err, wire.ErrEnough) {
 		return nil
 	}
 	return err
@@ -113,9 +114,9 @@ func (b *datapathFlowRow) read(line, datapath string, core int) error {
 		Datapath: datapath, Ufid: registry.NonZero(f.UFID),
 		Match: appendFields(b.row.Match[:0], f.Match), MatchText: f.MatchText,
 		Actions: appendActions(b.row.Actions[:0], f.Actions), ActionsText: f.ActionsText,
-		Packets: counter(f.Packets), Bytes: counter(f.Bytes), UsedS: when(f.Used >= 0, f.Used),
+		Packets: wire.Counter(f.Packets), Bytes: wire.Counter(f.Bytes), UsedS: wire.When(f.Used >= 0, f.Used),
 		TcpFlags: registry.NonZero(f.TCPFlags), Offloaded: registry.NonZero(f.Offloaded), Layer: registry.NonZero(f.Layer),
-		PmdCore: when(core >= 0, int64(core)), ExtraInfo: registry.NonZero(f.Extra),
+		PmdCore: wire.When(core >= 0, int64(core)), ExtraInfo: registry.NonZero(f.Extra),
 	}
 	b.item.Flow = &b.row
 	return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/geomind/my_os_server/internal/hostexec"
 	"github.com/geomind/my_os_server/internal/ovstext"
 	"github.com/geomind/my_os_server/internal/unixctl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -47,10 +48,10 @@ func (n *Net) Flows(ctx context.Context, p *registry.NetFlowsParams, rows *regis
 	if p.Table.Or(0) >= openFlowTables {
 		return &registry.NetFlowsEnd{}, nil
 	}
-	out := limitedTo(rows, p.Limit)
+	out := wire.LimitedTo(rows, p.Limit)
 	for _, bridge := range bridges {
 		err := n.bridgeFlows(ctx, d, bridge, p.Table, out)
-		if errors.Is(err, errEnough) {
+		if errors.Is(err, wire.ErrEnough) {
 			return &registry.NetFlowsEnd{}, nil
 		}
 		if err != nil {
@@ -61,7 +62,7 @@ func (n *Net) Flows(ctx context.Context, p *registry.NetFlowsParams, rows *regis
 }
 
 // bridgeFlows sends the flows of one bridge.
-func (n *Net) bridgeFlows(ctx context.Context, d *unixctl.Daemon, bridge string, table registry.Opt[int64], out limited[registry.OvsFlow]) error {
+func (n *Net) bridgeFlows(ctx context.Context, d *unixctl.Daemon, bridge string, table registry.Opt[int64], out wire.Limited[registry.OvsFlow]) error {
 	args := []string{"-O", openFlowVersions, "dump-flows", "unix:" + n.ovsRunFile(bridge+".mgmt")}
 	if number, ok := table.Get(); ok {
 		args = append(args, "table="+strconv.FormatInt(number, 10))
@@ -97,7 +98,7 @@ func (n *Net) noFlows(d *unixctl.Daemon, bridge string, cause error) error {
 const flowLine = 4 << 20
 
 // sendFlows sends what ovs-ofctl prints.
-func sendFlows(r io.Reader, bridge string, out limited[registry.OvsFlow]) error {
+func sendFlows(r io.Reader, bridge string, out wire.Limited[registry.OvsFlow]) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 64<<10), flowLine)
 	row := flowRow{}
@@ -109,7 +110,7 @@ func sendFlows(r io.Reader, bridge string, out limited[registry.OvsFlow]) error 
 		if err := row.read(line, bridge); err != nil {
 			return err
 		}
-		if err := out.send(&row.row); err != nil {
+		if err := out.Send(&row.row); err != nil {
 			return err
 		}
 	}
@@ -133,10 +134,10 @@ func (b *flowRow) read(line, bridge string) error {
 	}
 	b.row = registry.OvsFlow{
 		Bridge: bridge, Table: int64(f.Table), Priority: int64(f.Priority), Cookie: f.Cookie, DurationS: f.Duration,
-		Packets: counter(f.Packets), Bytes: counter(f.Bytes),
-		IdleTimeoutS: number(true, f.IdleTimeout), HardTimeoutS: number(true, f.HardTimeout),
-		IdleAgeS: when(f.IdleAge >= 0, float64(f.IdleAge)), HardAgeS: when(f.HardAge >= 0, float64(f.HardAge)),
-		Importance: nonZero(f.Importance), Flags: flowFlags(f.Flags),
+		Packets: wire.Counter(f.Packets), Bytes: wire.Counter(f.Bytes),
+		IdleTimeoutS: wire.Number(true, f.IdleTimeout), HardTimeoutS: wire.Number(true, f.HardTimeout),
+		IdleAgeS: wire.When(f.IdleAge >= 0, float64(f.IdleAge)), HardAgeS: wire.When(f.HardAge >= 0, float64(f.HardAge)),
+		Importance: wire.NonZero(f.Importance), Flags: flowFlags(f.Flags),
 		Match: appendFields(b.row.Match[:0], f.Match), MatchText: registry.NonZero(f.MatchText),
 		Actions: appendActions(b.row.Actions[:0], f.Actions), ActionsText: registry.NonZero(f.ActionsText),
 	}

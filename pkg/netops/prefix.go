@@ -12,6 +12,8 @@ import (
 	"github.com/geomind/my_os_server/internal/dhcp6"
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -29,7 +31,7 @@ func prefixRoutes(ctx context.Context, conn *rtnl.Conn) ([]prefixRoute, error) {
 	var routes []prefixRoute
 	err := again(func() (bool, error) {
 		routes = routes[:0]
-		return each(conn.Routes(ctx, rtnl.RouteFilter{Family: unix.AF_INET6}), func(r *rtnl.Route) error {
+		return wire.Each(conn.Routes(ctx, rtnl.RouteFilter{Family: unix.AF_INET6}), func(r *rtnl.Route) error {
 			if p, ok := prefixRouteOf(r); ok {
 				routes = append(routes, p)
 			}
@@ -105,8 +107,8 @@ func (v *leaseView) prefixRow(l *netconf.Link, lease *netconf.Lease6, p *netconf
 		Prefix:     p.Prefix,
 		Interface:  l.Name,
 		Iaid:       int64(p.IAID),
-		ServerDuid: hexText(lease.ServerDUID),
-		Server:     validAddr(lease.Server),
+		ServerDuid: wire.Hex(lease.ServerDUID),
+		Server:     wire.Addr(lease.Server),
 		State:      leaseBound,
 		ObtainedAt: instantOf(times.Obtained),
 		RenewAt:    instantOf(times.Renew),
@@ -150,7 +152,7 @@ func (v *leaseView) networkdPrefixes(l *netconf.Link) []registry.DelegatedPrefix
 			Prefix:    r.dst,
 			Interface: l.Name,
 			Iaid:      int64(state.IAID),
-			ValidS:    lifetime(r.expires),
+			ValidS:    kernelrow.Lifetime(r.expires),
 			ExpiresAt: instantOf(v.endOf(r.expires)),
 			State:     leaseBound,
 			Manager:   registry.Some(netconf.Networkd),
@@ -179,7 +181,7 @@ func (v *leaseView) use(row *registry.DelegatedPrefix) {
 	for i := range v.links {
 		for j := range v.addresses[v.links[i].Index] {
 			a := &v.addresses[v.links[i].Index][j]
-			p := addressPrefix(a)
+			p := kernelrow.AddressPrefix(a)
 			if isGlobalV6(a) && row.Prefix.Contains(p.Addr()) && p.Bits() >= row.Prefix.Bits() {
 				row.SubPrefixes = append(row.SubPrefixes, registry.SubPrefix{
 					Prefix:    p.Masked(),

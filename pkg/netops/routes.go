@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -23,8 +25,8 @@ func (n *Net) Routes(ctx context.Context, p *registry.NetRoutesParams, rows *reg
 	if err != nil {
 		return nil, err
 	}
-	d := routeDump{conn: conn, out: limitedTo(rows, p.Limit), row: newRouteRow(conn), local: p.Table.IsSet(), kept: n.kept, tag: p.Tag}
-	consistent, err := consistently(rows, func() (bool, error) { return d.run(ctx, filters) })
+	d := routeDump{conn: conn, out: wire.LimitedTo(rows, p.Limit), row: kernelrow.NewRoute(conn), local: p.Table.IsSet(), kept: n.kept, tag: p.Tag}
+	consistent, err := wire.Consistently(rows, func() (bool, error) { return d.run(ctx, filters) })
 	if name, ok := p.Interface.Get(); ok && errors.Is(err, syscall.ENODEV) {
 		err = noInterface(name) // it went between the look-up and the dump
 	}
@@ -34,8 +36,8 @@ func (n *Net) Routes(ctx context.Context, p *registry.NetRoutesParams, rows *reg
 // routeDump sends what the kernel has for each of some filters.
 type routeDump struct {
 	conn  *rtnl.Conn
-	out   limited[registry.Route]
-	row   *routeRow
+	out   wire.Limited[registry.Route]
+	row   *kernelrow.Route
 	local bool // rows of the table local are wanted
 	kept  *kept
 	tag   registry.Opt[string]
@@ -43,10 +45,10 @@ type routeDump struct {
 
 func (d *routeDump) run(ctx context.Context, filters []rtnl.RouteFilter) (interrupted bool, err error) {
 	for _, f := range filters {
-		flagged, err := each(d.conn.Routes(ctx, f), d.send)
+		flagged, err := wire.Each(d.conn.Routes(ctx, f), d.send)
 		interrupted = interrupted || flagged
 		if err != nil {
-			return interrupted, unlessEnough(err)
+			return interrupted, wire.UnlessEnough(err)
 		}
 	}
 	return interrupted, nil
@@ -63,9 +65,9 @@ func (d *routeDump) send(r *rtnl.Route) error {
 	if tag, ok := d.tag.Get(); ok && spec.Tag != tag {
 		return nil
 	}
-	row := d.row.of(r)
-	row.Managed, row.Tag, row.Persistent = ours, registry.NonZero(spec.Tag), when(ours, !spec.Passing)
-	return d.out.send(row)
+	row := d.row.Of(r)
+	row.Managed, row.Tag, row.Persistent = ours, registry.NonZero(spec.Tag), wire.When(ours, !spec.Passing)
+	return d.out.Send(row)
 }
 
 // routeFilters makes the params a filter for each family that they leave open.
@@ -96,7 +98,7 @@ func setProtocol(f *rtnl.RouteFilter, p *registry.NetRoutesParams) error {
 	if !ok {
 		return nil
 	}
-	number, ok := parseProtocol(name)
+	number, ok := kernelrow.ParseProtocol(name)
 	if !ok {
 		return &registry.ParamsError{Faults: []registry.Fault{{
 			Path:    "protocol",
@@ -111,7 +113,7 @@ func forFamilies(f rtnl.RouteFilter, p *registry.NetRoutesParams) []rtnl.RouteFi
 	var filters []rtnl.RouteFilter
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		asked, ok := p.Family.Get()
-		if ok && familyNumber(asked) != family {
+		if ok && wire.FamilyNumber(asked) != family {
 			continue
 		}
 		if f.Dst.IsValid() && f.Dst.Addr().Is4() != (family == unix.AF_INET) {
@@ -121,21 +123,4 @@ func forFamilies(f rtnl.RouteFilter, p *registry.NetRoutesParams) []rtnl.RouteFi
 		filters = append(filters, f)
 	}
 	return filters
-}
-
-// ownProtocol is the name that the table gives RouteProtocol.
-const ownProtocol = "my_os_server"
-
-func protocolName(protocol uint8) string {
-	if protocol == RouteProtocol {
-		return ownProtocol
-	}
-	return rtnl.ProtocolName(protocol)
-}
-
-func parseProtocol(s string) (uint8, bool) {
-	if s == ownProtocol {
-		return RouteProtocol, true
-	}
-	return rtnl.ParseProtocol(s)
 }

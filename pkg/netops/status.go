@@ -12,6 +12,8 @@ import (
 
 	"github.com/geomind/my_os_server/internal/hostinfo"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -26,7 +28,7 @@ func (n *Net) Status(ctx context.Context, _ *registry.NetStatusParams) (*registr
 		Pid:           int64(os.Getpid()),
 		Uid:           int64(os.Geteuid()),
 		StartedAt:     n.options.StartedAt.UTC(),
-		UptimeS:       max(0, seconds(now.Sub(n.options.StartedAt))),
+		UptimeS:       max(0, wire.Seconds(now.Sub(n.options.StartedAt))),
 		Hostname:      uname.NodeName,
 		BootID:        registry.NonZero(n.bootID),
 		Kernel:        uname.Release,
@@ -36,7 +38,7 @@ func (n *Net) Status(ctx context.Context, _ *registry.NetStatusParams) (*registr
 		Unavailable:   n.unavailable(),
 	}
 	if uptime > 0 {
-		s.NodeUptimeS = registry.Some(seconds(uptime))
+		s.NodeUptimeS = registry.Some(wire.Seconds(uptime))
 		s.BootedAt = registry.Some(now.Add(-uptime).UTC().Truncate(time.Second))
 	}
 	if conn, err := n.sockets.Get(); err == nil {
@@ -50,9 +52,9 @@ func (n *Net) Status(ctx context.Context, _ *registry.NetStatusParams) (*registr
 // nodeAddresses are the addresses of the interfaces that are up, without the loopback's.
 func nodeAddresses(ctx context.Context, conn *rtnl.Conn) []registry.NodeAddress {
 	var list []registry.NodeAddress
-	names := namesBy(conn)
-	_, _ = each(conn.Addresses(ctx, rtnl.AddressFilter{}), func(a *rtnl.Address) error {
-		name, ok := names.of(a.Index).Get()
+	names := kernelrow.NamesBy(conn)
+	_, _ = wire.Each(conn.Addresses(ctx, rtnl.AddressFilter{}), func(a *rtnl.Address) error {
+		name, ok := names.Of(a.Index).Get()
 		if !ok {
 			return nil
 		}
@@ -62,8 +64,8 @@ func nodeAddresses(ctx context.Context, conn *rtnl.Conn) []registry.NodeAddress 
 		}
 		list = append(list, registry.NodeAddress{
 			Interface: name,
-			Address:   addressPrefix(a),
-			Family:    familyName(a.Family),
+			Address:   kernelrow.AddressPrefix(a),
+			Family:    wire.Family(a.Family),
 			Scope:     rtnl.ScopeName(a.Scope),
 		})
 		return nil
@@ -88,8 +90,8 @@ func (n *Net) listDefaultRoutes(ctx context.Context) (list []registry.Route, err
 		f.Table = unix.RT_TABLE_MAIN
 		conn, failed := n.sockets.Get()
 		if failed == nil {
-			_, failed = each(conn.Routes(ctx, f), func(r *rtnl.Route) error {
-				list = append(list, *newRouteRow(conn).of(r))
+			_, failed = wire.Each(conn.Routes(ctx, f), func(r *rtnl.Route) error {
+				list = append(list, *kernelrow.NewRoute(conn).Of(r))
 				return nil
 			})
 			n.sockets.Put(conn)

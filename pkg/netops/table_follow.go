@@ -7,6 +7,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 )
 
 // Addresses and bridges come and go. Where rules look them up, the sets that tell of them are kept as the host
@@ -112,7 +113,7 @@ func asTold(ctx context.Context, conn *nft.Conn, s nft.NewSet, list []nft.NewEle
 	}
 	same, found := true, 0
 	ref := nft.Ref{Family: own.Family, Table: own.Table, Name: s.Name}
-	interrupted, err := each(conn.Elements(ctx, ref), func(e *nft.Element) error {
+	interrupted, err := wire.Each(conn.Elements(ctx, ref), func(e *nft.Element) error {
 		data, ok := wanted[string(e.Key)]
 		same = same && ok && bytes.Equal(data, e.Data)
 		found++

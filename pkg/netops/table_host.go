@@ -8,6 +8,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 )
 
 // hostFacts are what the rules look up of the host.
@@ -32,10 +33,10 @@ func (n *Net) facts(ctx context.Context) (f hostFacts, err error) {
 	defer n.sockets.Put(conn)
 	found := map[netip.Prefix]int{}
 	var order []netip.Prefix
-	_, err = consistentlyGathered(func() (bool, error) {
+	_, err = wire.Gathered(func() (bool, error) {
 		clear(found)
 		order = order[:0]
-		return each(conn.Addresses(ctx, rtnl.AddressFilter{}), func(a *rtnl.Address) error {
+		return wire.Each(conn.Addresses(ctx, rtnl.AddressFilter{}), func(a *rtnl.Address) error {
 			p := netip.PrefixFrom(a.Local, a.PrefixLen)
 			if _, known := found[p]; !known && !a.Local.IsLoopback() && !a.Local.IsLinkLocalUnicast() {
 				found[p], order = a.Index, append(order, p)
@@ -76,9 +77,9 @@ func (n *Net) factsFor(ctx context.Context, sets []nft.NewSet) (f hostFacts, err
 		return f, err
 	}
 	defer n.sockets.Put(conn)
-	_, err = consistentlyGathered(func() (bool, error) {
+	_, err = wire.Gathered(func() (bool, error) {
 		f.bridges = nil
-		return each(conn.Links(ctx, rtnl.LinkFilter{Kind: kindBridge}), func(l *rtnl.Link) error {
+		return wire.Each(conn.Links(ctx, rtnl.LinkFilter{Kind: kindBridge}), func(l *rtnl.Link) error {
 			f.bridges = append(f.bridges, l.Name)
 			return nil
 		})

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -109,9 +110,9 @@ func (n *Net) strays(ctx context.Context) ([]stray, error) {
 var markedAs = map[string]string{markBridge: "bridge", markTap: "tap", markConnection: "connection"}
 
 func (n *Net) strayLinks(ctx context.Context, conn *rtnl.Conn) (list []stray, err error) {
-	_, err = consistentlyGathered(func() (bool, error) {
+	_, err = wire.Gathered(func() (bool, error) {
 		list = nil
-		return each(conn.Links(ctx, rtnl.LinkFilter{}), func(l *rtnl.Link) error {
+		return wire.Each(conn.Links(ctx, rtnl.LinkFilter{}), func(l *rtnl.Link) error {
 			if resource := markedAs[l.Alias]; resource != "" && !n.ourLink(l.Name, l.Alias) {
 				list = append(list, n.strayLink(resource, l))
 			}
@@ -122,11 +123,11 @@ func (n *Net) strayLinks(ctx context.Context, conn *rtnl.Conn) (list []stray, er
 }
 
 func (n *Net) strayRoutes(ctx context.Context, conn *rtnl.Conn) (list []stray, err error) {
-	_, err = consistentlyGathered(func() (bool, error) {
+	_, err = wire.Gathered(func() (bool, error) {
 		list = nil
 		interrupted, leased := false, n.kept.leaseRoutes()
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			flagged, err := each(conn.Routes(ctx, rtnl.RouteFilter{Family: family, Protocol: RouteProtocol}), func(r *rtnl.Route) error {
+			flagged, err := wire.Each(conn.Routes(ctx, rtnl.RouteFilter{Family: family, Protocol: RouteProtocol}), func(r *rtnl.Route) error {
 				if key := keyOf(r).String(); !n.kept.routes.Has(key) && !leased[keyOf(r)] {
 					list = append(list, n.strayRoute(r))
 				}

@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -21,8 +23,8 @@ func (n *Net) Vlan(ctx context.Context, p *registry.NetVlanParams) (*registry.Ne
 		return nil, err
 	}
 	defer n.sockets.Put(conn)
-	d := vlanDump{conn: conn, names: namesBy(conn), filter: rtnl.VLANFilter{Stats: p.Stats.Or(false)}}
-	consistent, err := consistentlyGathered(func() (bool, error) { return d.run(ctx) })
+	d := vlanDump{conn: conn, names: kernelrow.NamesBy(conn), filter: rtnl.VLANFilter{Stats: p.Stats.Or(false)}}
+	consistent, err := wire.Gathered(func() (bool, error) { return d.run(ctx) })
 	if err != nil {
 		return nil, err
 	}
@@ -47,13 +49,13 @@ func (n *Net) Vlan(ctx context.Context, p *registry.NetVlanParams) (*registry.Ne
 // vlanDump gathers the VLANs of a host.
 type vlanDump struct {
 	conn   *rtnl.Conn
-	names  *interfaceNames
+	names  *kernelrow.Names
 	filter rtnl.VLANFilter
 
 	bridges    []vlanBridge
 	ports      []vlanPort
 	interfaces []registry.VlanInterface
-	vlans      *vlanBook
+	vlans      *kernelrow.VLANs
 	globals    map[int][]registry.VlanGlobal // by the bridge's index
 }
 
@@ -69,8 +71,8 @@ type vlanPort struct {
 
 func (d *vlanDump) run(ctx context.Context) (interrupted bool, err error) {
 	d.bridges, d.ports, d.interfaces = nil, nil, []registry.VlanInterface{}
-	d.vlans, d.globals = &vlanBook{}, map[int][]registry.VlanGlobal{}
-	interrupted, err = each(d.conn.Links(ctx, rtnl.LinkFilter{}), d.link)
+	d.vlans, d.globals = &kernelrow.VLANs{}, map[int][]registry.VlanGlobal{}
+	interrupted, err = wire.Each(d.conn.Links(ctx, rtnl.LinkFilter{}), d.link)
 	if err != nil {
 		return false, err
 	}
@@ -80,7 +82,7 @@ func (d *vlanDump) run(ctx context.Context) (interrupted bool, err error) {
 		return interrupted, nil
 	}
 	var flagged bool
-	if d.vlans, flagged, err = readVLANs(ctx, d.conn, d.filter); err != nil {
+	if d.vlans, flagged, err = kernelrow.ReadVLANs(ctx, d.conn, d.filter); err != nil {
 		return false, err
 	}
 	interrupted = interrupted || flagged
@@ -90,10 +92,10 @@ func (d *vlanDump) run(ctx context.Context) (interrupted bool, err error) {
 
 // readGlobals reads what bridges keep by VLAN.
 func (d *vlanDump) readGlobals(ctx context.Context) (interrupted bool, err error) {
-	if !d.vlans.known {
+	if !d.vlans.Filtering() {
 		return false, nil
 	}
-	return each(d.conn.GlobalVLANs(ctx, 0), func(v *rtnl.GlobalVLANs) error {
+	return wire.Each(d.conn.GlobalVLANs(ctx, 0), func(v *rtnl.GlobalVLANs) error {
 		for i := range v.VLANs {
 			d.globals[v.Index] = append(d.globals[v.Index], d.global(&v.VLANs[i]))
 		}
@@ -103,7 +105,7 @@ func (d *vlanDump) readGlobals(ctx context.Context) (interrupted bool, err error
 
 // link takes what a link has to do with VLANs.
 func (d *vlanDump) link(l *rtnl.Link) error {
-	d.names.note(l.Index, l.Name)
+	d.names.Note(l.Index, l.Name)
 	if l.PortKind == kindBridge {
 		d.ports = append(d.ports, vlanPort{index: l.Index, bridge: l.Master, name: l.Name})
 	}
@@ -117,8 +119,8 @@ func (d *vlanDump) link(l *rtnl.Link) error {
 			Bridge:      l.Name,
 			Backend:     registry.BridgeBackendLinux,
 			Filtering:   o.VLANFiltering,
-			Protocol:    when(o.Has(unix.IFLA_BR_VLAN_PROTOCOL), rtnl.TagName(o.VLANProtocol)),
-			DefaultPvid: number(o.Has(unix.IFLA_BR_VLAN_DEFAULT_PVID), o.VLANDefaultPVID),
+			Protocol:    wire.When(o.Has(unix.IFLA_BR_VLAN_PROTOCOL), rtnl.TagName(o.VLANProtocol)),
+			DefaultPvid: wire.Number(o.Has(unix.IFLA_BR_VLAN_DEFAULT_PVID), o.VLANDefaultPVID),
 		}})
 	case kindVLAN:
 		v, err := rtnl.DecodeVLAN(l.Data)
@@ -136,14 +138,14 @@ func vlanInterface(l *rtnl.Link, v *rtnl.VLAN) registry.VlanInterface {
 	return registry.VlanInterface{
 		Interface:   l.Name,
 		Index:       int64(l.Index),
-		ParentIndex: number(l.Link > 0, l.Link),
-		LinkNetnsid: number(l.Has(unix.IFLA_LINK_NETNSID), max(l.LinkNetNSID, -1)),
+		ParentIndex: wire.Number(l.Link > 0, l.Link),
+		LinkNetnsid: wire.Number(l.Has(unix.IFLA_LINK_NETNSID), max(l.LinkNetNSID, -1)),
 		VlanID:      int64(v.ID),
 		Protocol:    v.ProtocolName(),
 		Flags:       v.FlagNames(),
-		AdminUp:     adminUp(l),
-		IngressQos:  qosMap(v.Ingress),
-		EgressQos:   qosMap(v.Egress),
+		AdminUp:     kernelrow.AdminUp(l),
+		IngressQos:  kernelrow.QoSMap(v.Ingress),
+		EgressQos:   kernelrow.QoSMap(v.Egress),
 	}
 }
 
@@ -158,7 +160,7 @@ func (d *vlanDump) nameParents() {
 	for i := range d.interfaces {
 		v := &d.interfaces[i]
 		if !v.LinkNetnsid.IsSet() {
-			v.Parent = d.names.of(int(v.ParentIndex.Or(0)))
+			v.Parent = d.names.Of(int(v.ParentIndex.Or(0)))
 		}
 	}
 }
@@ -190,17 +192,17 @@ func (d *vlanDump) concerns(index int) bool {
 func (d *vlanDump) rows() ([]registry.VlanBridge, []registry.VlanInterface) {
 	ports := map[int][]registry.VlanPort{}
 	for _, p := range d.ports {
-		ranges := d.vlans.of(p.index)
+		ranges := d.vlans.Of(p.index)
 		ports[p.bridge] = append(ports[p.bridge], registry.VlanPort{
 			Interface: p.name,
-			Pvid:      pvidOf(ranges),
+			Pvid:      kernelrow.PVIDOf(ranges),
 			Vlans:     slices.Concat([]registry.VlanRange{}, ranges),
 		})
 	}
 	rows := make([]registry.VlanBridge, 0, len(d.bridges))
 	for _, b := range d.bridges {
-		b.row.Vlans = d.vlans.of(b.index)
-		b.row.Pvid = pvidOf(b.row.Vlans)
+		b.row.Vlans = d.vlans.Of(b.index)
+		b.row.Pvid = kernelrow.PVIDOf(b.row.Vlans)
 		b.row.Global = d.globals[b.index]
 		b.row.Ports = slices.Concat([]registry.VlanPort{}, ports[b.index])
 		rows = append(rows, b.row)
@@ -211,8 +213,8 @@ func (d *vlanDump) rows() ([]registry.VlanBridge, []registry.VlanInterface) {
 func (d *vlanDump) global(v *rtnl.GlobalVLAN) registry.VlanGlobal {
 	g := registry.VlanGlobal{
 		Vlan:    int64(v.First),
-		VlanEnd: number(v.Last != v.First, v.Last),
-		Msti:    number(v.Has(rtnl.GlobalVLANMSTI), v.MSTI),
+		VlanEnd: wire.Number(v.Last != v.First, v.Last),
+		Msti:    wire.Number(v.Has(rtnl.GlobalVLANMSTI), v.MSTI),
 	}
 	if !v.Has(rtnl.GlobalVLANMcastSnooping) {
 		return g
@@ -220,22 +222,22 @@ func (d *vlanDump) global(v *rtnl.GlobalVLAN) registry.VlanGlobal {
 	g.McastSnooping = registry.Some(v.Snooping)
 	g.McastQuerier = registry.Some(v.Querier)
 	g.McastIgmpVersion = registry.Some(int64(v.IGMPVersion))
-	g.McastMldVersion = number(v.MLDVersion != 0, v.MLDVersion)
+	g.McastMldVersion = wire.Number(v.MLDVersion != 0, v.MLDVersion)
 	g.McastLastMemberCount = registry.Some(int64(v.LastMemberCount))
 	g.McastStartupQueryCount = registry.Some(int64(v.StartupQueryCount))
-	g.McastLastMemberIntervalS = ticks(true, v.LastMemberInterval)
-	g.McastMembershipIntervalS = ticks(true, v.MembershipInterval)
-	g.McastQuerierIntervalS = ticks(true, v.QuerierInterval)
-	g.McastQueryIntervalS = ticks(true, v.QueryInterval)
-	g.McastQueryResponseIntervalS = ticks(true, v.QueryResponseInterval)
-	g.McastStartupQueryIntervalS = ticks(true, v.StartupQueryInterval)
+	g.McastLastMemberIntervalS = wire.Ticks(true, v.LastMemberInterval)
+	g.McastMembershipIntervalS = wire.Ticks(true, v.MembershipInterval)
+	g.McastQuerierIntervalS = wire.Ticks(true, v.QuerierInterval)
+	g.McastQueryIntervalS = wire.Ticks(true, v.QueryInterval)
+	g.McastQueryResponseIntervalS = wire.Ticks(true, v.QueryResponseInterval)
+	g.McastStartupQueryIntervalS = wire.Ticks(true, v.StartupQueryInterval)
 	q := &v.QuerierState
-	g.McastQuerierIpv4Address, g.McastQuerierIpv4Port = validAddr(q.IPv4.Addr), d.names.of(q.IPv4.Port)
-	g.McastQuerierIpv4TimerS = ticks(q.IPv4.Port != 0, q.IPv4.OtherTimer)
-	g.McastQuerierIpv6Address, g.McastQuerierIpv6Port = validAddr(q.IPv6.Addr), d.names.of(q.IPv6.Port)
-	g.McastQuerierIpv6TimerS = ticks(q.IPv6.Port != 0, q.IPv6.OtherTimer)
+	g.McastQuerierIpv4Address, g.McastQuerierIpv4Port = wire.Addr(q.IPv4.Addr), d.names.Of(q.IPv4.Port)
+	g.McastQuerierIpv4TimerS = wire.Ticks(q.IPv4.Port != 0, q.IPv4.OtherTimer)
+	g.McastQuerierIpv6Address, g.McastQuerierIpv6Port = wire.Addr(q.IPv6.Addr), d.names.Of(q.IPv6.Port)
+	g.McastQuerierIpv6TimerS = wire.Ticks(q.IPv6.Port != 0, q.IPv6.OtherTimer)
 	for _, index := range v.RouterPorts {
-		if name, ok := d.names.of(index).Get(); ok {
+		if name, ok := d.names.Of(index).Get(); ok {
 			g.McastRouterPorts = append(g.McastRouterPorts, name)
 		}
 	}

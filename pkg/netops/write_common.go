@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -165,7 +166,7 @@ func (n *Net) derivedMAC(words ...string) string {
 func (f *faults) checkMAC(path, mac string) {
 	b := macBytes(mac)
 	switch {
-	case len(b) != macSize:
+	case len(b) != wire.MACSize:
 		f.add(path, "must be six bytes as hexadecimal pairs with colons, got %q", mac)
 	case b[0]&1 != 0:
 		f.add(path, "must be a unicast address, got the group address %s", mac)

@@ -12,6 +12,7 @@ import (
 	"github.com/geomind/my_os_server/internal/ct"
 	"github.com/geomind/my_os_server/internal/sockdiag"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -188,7 +189,7 @@ func wantedRule(p *registry.NetFirewallAddRuleParams) firewallSpec {
 		f.PortEnd = end
 	}
 	if f.Source.IsValid() && f.Family == "" {
-		f.Family = string(familyName(familyOf(f.Source)))
+		f.Family = string(wire.Family(familyOf(f.Source)))
 	}
 	f.Source = butAll(f.Source)
 	f.ID = "fw-" + digest("fw", f.line())[:12]
@@ -206,8 +207,8 @@ func butAll(source netip.Prefix) netip.Prefix {
 // row is the rule in the table's words.
 func (f firewallSpec) row() registry.FirewallRule {
 	return registry.FirewallRule{
-		ID: f.ID, Protocol: registry.FirewallProtocol(f.Protocol), Port: nonZero(f.Port), PortEnd: nonZero(f.PortEnd),
-		Source: validPrefix(f.Source), Interface: registry.NonZero(f.Interface), Family: registry.NonZero(registry.AddressFamily(f.Family)),
+		ID: f.ID, Protocol: registry.FirewallProtocol(f.Protocol), Port: wire.NonZero(f.Port), PortEnd: wire.NonZero(f.PortEnd),
+		Source: wire.Prefix(f.Source), Interface: registry.NonZero(f.Interface), Family: registry.NonZero(registry.AddressFamily(f.Family)),
 		Comment: registry.NonZero(f.Comment), Tag: registry.NonZero(f.Tag), Managed: true,
 	}
 }

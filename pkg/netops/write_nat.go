@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -158,8 +159,8 @@ func dnatDifferences(p *registry.NetNATAddDNATParams, d *dnatSpec) (c comparison
 func (d dnatSpec) row() registry.NatDnat {
 	row := registry.NatDnat{
 		ID: d.ID, Protocol: registry.NatProtocol(d.Protocol), Family: registry.AddressFamily(familyText(d.family())),
-		Destination: validAddr(d.Destination), Interface: registry.NonZero(d.Interface), Source: validPrefix(d.Source),
-		Port: int64(d.Port), PortEnd: nonZero(d.PortEnd), ToAddress: d.ToAddress, ToPort: int64(d.ToPort),
+		Destination: wire.Addr(d.Destination), Interface: registry.NonZero(d.Interface), Source: wire.Prefix(d.Source),
+		Port: int64(d.Port), PortEnd: wire.NonZero(d.PortEnd), ToAddress: d.ToAddress, ToPort: int64(d.ToPort),
 		Comment: registry.NonZero(d.Comment), Tag: registry.NonZero(d.Tag), Managed: true,
 	}
 	if d.PortEnd > 0 {
@@ -178,7 +179,7 @@ func (n *Net) NATRemoveDNAT(ctx context.Context, p *registry.NetNATRemoveDNATPar
 	if err != nil {
 		return nil, err
 	}
-	return &registry.NetNatRemoveDnatResult{Deleted: deleted, ConntrackDeleted: when(deleted, int64(flows))}, nil
+	return &registry.NetNatRemoveDnatResult{Deleted: deleted, ConntrackDeleted: wire.When(deleted, int64(flows))}, nil
 }
 
 // removeNAT removes an entry and puts back the settings that were changed for it alone.
@@ -284,7 +285,7 @@ func wantedSNAT(p *registry.NetNATAddSNATParams) snatSpec {
 func (s snatSpec) row() registry.NatSnat {
 	return registry.NatSnat{
 		ID: s.ID, Family: registry.AddressFamily(familyText(s.family())), Source: s.Source, OutInterface: registry.NonZero(s.OutInterface),
-		ToAddress: validAddr(s.ToAddress), Masquerade: !s.ToAddress.IsValid(),
+		ToAddress: wire.Addr(s.ToAddress), Masquerade: !s.ToAddress.IsValid(),
 		Comment: registry.NonZero(s.Comment), Tag: registry.NonZero(s.Tag), Managed: true,
 	}
 }
@@ -299,5 +300,5 @@ func (n *Net) NATRemoveSNAT(ctx context.Context, p *registry.NetNATRemoveSNATPar
 	if err != nil {
 		return nil, err
 	}
-	return &registry.NetNatRemoveSnatResult{Deleted: deleted, ConntrackDeleted: when(deleted, int64(flows))}, nil
+	return &registry.NetNatRemoveSnatResult{Deleted: deleted, ConntrackDeleted: wire.When(deleted, int64(flows))}, nil
 }

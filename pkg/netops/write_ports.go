@@ -8,6 +8,8 @@ import (
 
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -170,23 +172,23 @@ func (n *Net) portRow(ctx context.Context, at bridgeAt, name string) (*registry.
 	if err != nil {
 		return nil, err
 	}
-	row := bridgePortRow(l, &options)
+	row := kernelrow.BridgePort(l, &options)
 	row.Bridge = at.name
-	vlans, _, err := readVLANs(ctx, conn, rtnl.VLANFilter{Index: l.Index})
+	vlans, _, err := kernelrow.ReadVLANs(ctx, conn, rtnl.VLANFilter{Index: l.Index})
 	if err != nil {
 		return nil, err
 	}
-	row.Vlans = vlans.of(int(row.Index.Or(0)))
-	row.Pvid = pvidOf(row.Vlans)
+	row.Vlans = vlans.Of(int(row.Index.Or(0)))
+	row.Pvid = kernelrow.PVIDOf(row.Vlans)
 	n.tellPort(&row)
 	return &row, nil
 }
 
 // portNames are the names of the ports of a bridge, by its index.
 func portNames(ctx context.Context, conn *rtnl.Conn, index int) (names []string, err error) {
-	_, err = consistentlyGathered(func() (bool, error) {
+	_, err = wire.Gathered(func() (bool, error) {
 		names = nil
-		return each(conn.Links(ctx, rtnl.LinkFilter{Master: index}), func(l *rtnl.Link) error {
+		return wire.Each(conn.Links(ctx, rtnl.LinkFilter{Master: index}), func(l *rtnl.Link) error {
 			names = append(names, l.Name)
 			return nil
 		})

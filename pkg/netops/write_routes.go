@@ -11,6 +11,8 @@ import (
 
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -115,7 +117,7 @@ func (n *Net) performRoute(ctx context.Context, w write, want routeSpec, row *re
 			return
 		}
 		defer n.sockets.Put(conn)
-		*row, told = cloneRoute(newRouteRow(conn).of(m)), true
+		*row, told = cloneRoute(kernelrow.NewRoute(conn).Of(m)), true
 	}
 	if err := n.perform(ctx, w); err != nil {
 		return err
@@ -154,14 +156,14 @@ func (n *Net) routeRowOf(ctx context.Context, key ownKey) (*registry.Route, erro
 		return nil, err
 	}
 	defer n.sockets.Put(conn)
-	row := newRouteRow(conn)
+	row := kernelrow.NewRoute(conn)
 	var found *registry.Route
 	filter := rtnl.RouteFilter{Family: familyOf(key.Dst), Table: key.Table, Protocol: RouteProtocol, Dst: key.Dst}
-	_, err = consistentlyGathered(func() (bool, error) {
+	_, err = wire.Gathered(func() (bool, error) {
 		found = nil
-		return each(conn.Routes(ctx, filter), func(m *rtnl.Route) error {
+		return wire.Each(conn.Routes(ctx, filter), func(m *rtnl.Route) error {
 			if keyOf(m) == key {
-				r := cloneRoute(row.of(m))
+				r := cloneRoute(row.Of(m))
 				found = &r
 			}
 			return nil
@@ -195,7 +197,7 @@ func (n *Net) foreignRoute(ctx context.Context, want routeSpec) error {
 	}
 	what := "a route"
 	for _, r := range h.routes[want.key()] {
-		what = "a route of protocol " + protocolName(r.Protocol)
+		what = "a route of protocol " + kernelrow.ProtocolName(r.Protocol)
 	}
 	if len(h.routes[want.key()]) == 0 && len(want.NextHops) > 1 { // the kernel took the first ways back
 		return (&faults{{Path: "nexthops", Message: "must be different ways for an IPv6 destination; the kernel finds two of them the same"}}).err()
@@ -368,7 +370,7 @@ func (n *Net) intoResult(result *registry.NetRoutesDeleteResult) func(*rtnl.Rout
 			return
 		}
 		defer n.sockets.Put(conn)
-		row := cloneRoute(newRouteRow(conn).of(m))
+		row := cloneRoute(kernelrow.NewRoute(conn).Of(m))
 		result.Route = &row
 	}
 }
@@ -391,7 +393,7 @@ func (n *Net) deleteHeld(ctx context.Context, p *registry.NetRoutesDeleteParams,
 	case found[0].Protocol == RouteProtocol && registered:
 		return n.deleteOwn(ctx, standing)
 	case found[0].Protocol != RouteProtocol && !p.Force.Or(false):
-		return nil, refused("foreign_route", "force", "the route to %s is of protocol %s: this daemon did not make it; force deletes it all the same", p.Dst, protocolName(found[0].Protocol))
+		return nil, refused("foreign_route", "force", "the route to %s is of protocol %s: this daemon did not make it; force deletes it all the same", p.Dst, kernelrow.ProtocolName(found[0].Protocol))
 	}
 	result := &registry.NetRoutesDeleteResult{Deleted: true}
 	w := write{method: "net.routes.delete", from: []spec{foundRoute{found[0]}}, route: n.intoResult(result)}

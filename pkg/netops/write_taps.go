@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -60,7 +61,7 @@ func checkTap(p *registry.NetVMCreateTapParams) error {
 	f.checkNewName("name", p.Name.Or(""))
 	if mac, ok := p.MAC.Get(); ok {
 		f.checkMAC("mac", mac)
-		if b := macBytes(mac); len(b) == macSize && b[0] == 0xfe {
+		if b := macBytes(mac); len(b) == wire.MACSize && b[0] == 0xfe {
 			f.add("mac", "must not begin with fe: the host's side has the same address with fe in front")
 		}
 	}
@@ -143,7 +144,7 @@ func tapDifferences(p *registry.NetVMCreateTapParams, t *tapSpec) (c comparison)
 
 func textOf(v registry.Opt[int64]) registry.Opt[string] {
 	n, ok := v.Get()
-	return when(ok, strconv.FormatInt(n, 10))
+	return wire.When(ok, strconv.FormatInt(n, 10))
 }
 
 // row is the tap with what the kernel has of it now.
@@ -151,7 +152,7 @@ func (t tapSpec) row(h *held) registry.VmTap {
 	row := registry.VmTap{
 		Name: t.Name, VMID: t.VMID, Nic: int64(t.NIC), Bridge: registry.NonZero(t.Bridge), MAC: t.MAC, HostMAC: registry.Some(t.HostMAC),
 		MTU: registry.Some(int64(t.MTU)), MultiQueue: registry.Some(t.MultiQueue), VnetHdr: registry.Some(t.VnetHdr),
-		Pvid: nonZero(t.PVID), Vlans: t.ranges(), Isolated: registry.Some(t.Isolated), Hairpin: registry.Some(t.Hairpin),
+		Pvid: wire.NonZero(t.PVID), Vlans: t.ranges(), Isolated: registry.Some(t.Isolated), Hairpin: registry.Some(t.Hairpin),
 		Managed: true, Tag: registry.NonZero(t.Tag),
 	}
 	if t.OwnerUID != nil {

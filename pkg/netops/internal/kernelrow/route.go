@@ -1,4 +1,4 @@
-package netops
+package kernelrow
 
 import (
 	"strconv"
@@ -6,12 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// routeRow makes rows of net.routes out of the kernel's, in memory that each next row uses again.
-type routeRow struct {
-	names *interfaceNames
+// Route makes rows of net.routes out of the kernel's, in memory that each next row uses again.
+type Route struct {
+	names *Names
 
 	row     registry.Route
 	flags   []string
@@ -20,31 +21,32 @@ type routeRow struct {
 	metrics registry.RouteMetrics
 }
 
-func newRouteRow(conn *rtnl.Conn) *routeRow { return &routeRow{names: namesBy(conn)} }
+// NewRoute makes rows with the names of interfaces that conn tells.
+func NewRoute(conn *rtnl.Conn) *Route { return &Route{names: NamesBy(conn)} }
 
-// of returns the row for r. It holds until the next one is made. (The row is filled in place: as one
+// Of returns the row for r. It holds until the next one is made. (The row is filled in place: as one
 // composite literal it would be made elsewhere and copied, a tenth of the time that a route takes.)
-func (b *routeRow) of(r *rtnl.Route) *registry.Route {
+func (b *Route) Of(r *rtnl.Route) *registry.Route {
 	b.row = registry.Route{}
 	row := &b.row
 	row.Dst = r.Dst
-	row.Family = familyName(r.Family)
+	row.Family = wire.Family(r.Family)
 	row.Type = registry.RouteType(rtnl.RouteTypeName(r.Type))
 	row.Table = int64(r.Table)
-	row.Protocol = protocolName(r.Protocol)
+	row.Protocol = ProtocolName(r.Protocol)
 	row.Scope = rtnl.ScopeName(r.Scope)
-	row.Metric = number(r.Has(unix.RTA_PRIORITY), r.Priority)
-	row.Tos = nonZero(r.TOS)
-	row.PreferredSource = validAddr(r.PrefSrc)
-	row.Source = when(r.Src.IsValid(), r.Src)
-	row.NexthopID = nonZero(r.NextHopID)
+	row.Metric = wire.Number(r.Has(unix.RTA_PRIORITY), r.Priority)
+	row.Tos = wire.NonZero(r.TOS)
+	row.PreferredSource = wire.Addr(r.PrefSrc)
+	row.Source = wire.When(r.Src.IsValid(), r.Src)
+	row.NexthopID = wire.NonZero(r.NextHopID)
 	row.Flags = b.flagNames(r.Flags)
 	row.Metrics = b.metricsOf(&r.Metrics)
 	row.Preference = preference(r)
-	row.ExpiresS = number(r.CacheInfo.Expires != 0, max(r.CacheInfo.Expires, 0)/rtnl.UserHZ)
-	row.TTLPropagate = when(r.Has(unix.RTA_TTL_PROPAGATE), r.TTLPropagate != 0)
+	row.ExpiresS = wire.Number(r.CacheInfo.Expires != 0, max(r.CacheInfo.Expires, 0)/rtnl.UserHZ)
+	row.TTLPropagate = wire.When(r.Has(unix.RTA_TTL_PROPAGATE), r.TTLPropagate != 0)
 	row.Realm, row.RealmFrom = realm(r.Flow), realmFrom(r.Flow)
-	row.Managed = r.Protocol == RouteProtocol
+	row.Managed = r.Protocol == OwnProtocol
 	if len(r.NextHops) > 0 {
 		row.Nexthops = b.nextHops(r.NextHops)
 	} else {
@@ -54,10 +56,10 @@ func (b *routeRow) of(r *rtnl.Route) *registry.Route {
 }
 
 // way fills in where a route with one way goes.
-func (b *routeRow) way(r *rtnl.Route) {
-	b.row.Gateway = validAddr(r.Gateway)
-	b.row.Interface = b.names.of(r.OIF)
-	b.row.InterfaceIndex = nonZero(r.OIF)
+func (b *Route) way(r *rtnl.Route) {
+	b.row.Gateway = wire.Addr(r.Gateway)
+	b.row.Interface = b.names.Of(r.OIF)
+	b.row.InterfaceIndex = wire.NonZero(r.OIF)
 	if r.EncapType != unix.LWTUNNEL_ENCAP_NONE {
 		b.encap = encap(r.EncapType, r.Encap)
 		b.row.Encap = &b.encap
@@ -65,7 +67,7 @@ func (b *routeRow) way(r *rtnl.Route) {
 }
 
 // flagNames is nil where no flag is set, which most routes have in common.
-func (b *routeRow) flagNames(flags uint32) []string {
+func (b *Route) flagNames(flags uint32) []string {
 	if flags == 0 {
 		return nil
 	}
@@ -73,13 +75,13 @@ func (b *routeRow) flagNames(flags uint32) []string {
 	return b.flags
 }
 
-func (b *routeRow) nextHops(hops []rtnl.NextHop) []registry.RouteNextHop {
+func (b *Route) nextHops(hops []rtnl.NextHop) []registry.RouteNextHop {
 	b.hops = b.hops[:0]
 	for _, h := range hops {
 		hop := registry.RouteNextHop{
-			Gateway:        validAddr(h.Gateway),
-			Interface:      b.names.of(h.OIF),
-			InterfaceIndex: nonZero(h.OIF),
+			Gateway:        wire.Addr(h.Gateway),
+			Interface:      b.names.Of(h.OIF),
+			InterfaceIndex: wire.NonZero(h.OIF),
 			Weight:         int64(h.Weight),
 			Flags:          rtnl.AppendRouteFlags(nil, uint32(h.Flags)),
 			Realm:          realm(h.Flow),
@@ -95,12 +97,12 @@ func (b *routeRow) nextHops(hops []rtnl.NextHop) []registry.RouteNextHop {
 }
 
 func encap(typ uint16, options []byte) registry.RouteEncap {
-	return registry.RouteEncap{Type: rtnl.EncapName(typ), Raw: hexText(options)}
+	return registry.RouteEncap{Type: rtnl.EncapName(typ), Raw: wire.Hex(options)}
 }
 
 // realm and realmFrom are the halves of RTA_FLOW.
-func realm(flow uint32) registry.Opt[int64]     { return nonZero(uint16(flow)) }
-func realmFrom(flow uint32) registry.Opt[int64] { return nonZero(uint16(flow >> 16)) }
+func realm(flow uint32) registry.Opt[int64]     { return wire.NonZero(uint16(flow)) }
+func realmFrom(flow uint32) registry.Opt[int64] { return wire.NonZero(uint16(flow >> 16)) }
 
 // preference is RTA_PREF, the two bits of RFC 4191 (linux/icmpv6.h); the fourth value is reserved.
 func preference(r *rtnl.Route) registry.Opt[registry.RoutePreference] {
@@ -119,13 +121,13 @@ func preference(r *rtnl.Route) registry.Opt[registry.RoutePreference] {
 }
 
 // metricsOf is nil where the route has none, which most routes have in common.
-func (b *routeRow) metricsOf(m *rtnl.Metrics) *registry.RouteMetrics {
+func (b *Route) metricsOf(m *rtnl.Metrics) *registry.RouteMetrics {
 	if m.IsZero() {
 		return nil
 	}
 	value := func(rtax int) registry.Opt[int64] {
 		v, ok := m.Get(rtax)
-		return number(ok, v)
+		return wire.Number(ok, v)
 	}
 	b.metrics = registry.RouteMetrics{
 		Locked:           lockedMetrics(m),
@@ -152,12 +154,12 @@ func (b *routeRow) metricsOf(m *rtnl.Metrics) *registry.RouteMetrics {
 // metricSeconds is a time that the kernel keeps in units of which so many make a second.
 func metricSeconds(m *rtnl.Metrics, rtax int, perSecond float64) registry.Opt[float64] {
 	v, ok := m.Get(rtax)
-	return when(ok, float64(v)/perSecond)
+	return wire.When(ok, float64(v)/perSecond)
 }
 
 func metricSwitch(m *rtnl.Metrics, rtax int) registry.Opt[bool] {
 	v, ok := m.Get(rtax)
-	return when(ok, v != 0)
+	return wire.When(ok, v != 0)
 }
 
 // metricNames are the members of RouteMetrics by the kernel's number of the metric.

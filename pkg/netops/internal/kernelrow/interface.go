@@ -1,4 +1,4 @@
-package netops
+package kernelrow
 
 import (
 	"encoding/hex"
@@ -7,14 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// interfaceRow makes rows of net.interfaces out of the kernel's links, in memory that each next row
+// Interface makes rows of net.interfaces out of the kernel's links, in memory that each next row
 // uses again.
-type interfaceRow struct {
+type Interface struct {
 	conn  *rtnl.Conn
-	names *interfaceNames
+	names *Names
 	veth  *rtnl.LinkSettings // of every veth
 
 	row      registry.Interface
@@ -23,38 +24,39 @@ type interfaceRow struct {
 	vfs      []registry.InterfaceVf
 }
 
-func newInterfaceRow(conn *rtnl.Conn) *interfaceRow {
-	return &interfaceRow{conn: conn, names: namesBy(conn)}
+// NewInterface makes rows with what it asks by conn, which must not be in the middle of a dump then.
+func NewInterface(conn *rtnl.Conn) *Interface {
+	return &Interface{conn: conn, names: NamesBy(conn)}
 }
 
-// use makes b ask by another socket, and forget what it knows by the one before.
-func (b *interfaceRow) use(conn *rtnl.Conn) {
+// Use makes b ask by another socket, and forget what it knows by the one before.
+func (b *Interface) Use(conn *rtnl.Conn) {
 	b.conn, b.names.conn, b.veth = conn, conn, nil
 	b.names.forget()
 }
 
-// of returns the row for l, without addresses. It holds until the next one is made.
-func (b *interfaceRow) of(l *rtnl.Link) (*registry.Interface, error) {
+// Of returns the row for l, without addresses. It holds until the next one is made.
+func (b *Interface) Of(l *rtnl.Link) (*registry.Interface, error) {
 	b.flags = rtnl.AppendLinkFlags(b.flags[:0], l.Flags)
 	b.row = registry.Interface{
 		Index:         int64(l.Index),
 		Name:          l.Name,
 		Kind:          registry.NonZero(l.Kind),
 		LinkType:      rtnl.LinkTypeName(l.Type),
-		MAC:           macText(l.HardwareAddr),
+		MAC:           wire.MAC(l.HardwareAddr),
 		LinkAddress:   otherAddress(l.HardwareAddr),
-		Broadcast:     macText(l.BroadcastAddr),
+		Broadcast:     wire.MAC(l.BroadcastAddr),
 		LinkBroadcast: otherAddress(l.BroadcastAddr),
-		PermanentMAC:  macText(l.PermanentAddr),
+		PermanentMAC:  wire.MAC(l.PermanentAddr),
 		Flags:         b.flags,
 		AdminUp:       l.Flags&unix.IFF_UP != 0,
 		OperState:     registry.OperState(rtnl.OperStateName(l.OperState)),
 		Alias:         registry.NonZero(l.Alias),
 		ParentBus:     registry.NonZero(l.ParentBus),
 		ParentDevice:  registry.NonZero(l.ParentDev),
-		PhysPortID:    hexText(l.PhysPortID),
+		PhysPortID:    wire.Hex(l.PhysPortID),
 		PhysPortName:  registry.NonZero(l.PhysPortName),
-		PhysSwitchID:  hexText(l.PhysSwitchID),
+		PhysSwitchID:  wire.Hex(l.PhysSwitchID),
 	}
 	if len(l.AltNames) > 0 {
 		b.row.AltNames = l.AltNames
@@ -73,32 +75,32 @@ func (b *interfaceRow) of(l *rtnl.Link) (*registry.Interface, error) {
 
 // otherAddress is a link-layer address that has not the length of a MAC address.
 func otherAddress(b []byte) registry.Opt[string] {
-	if len(b) == macSize {
+	if len(b) == wire.MACSize {
 		return registry.Opt[string]{}
 	}
-	return hexText(b)
+	return wire.Hex(b)
 }
 
-func (b *interfaceRow) sizes(l *rtnl.Link) {
+func (b *Interface) sizes(l *rtnl.Link) {
 	r := &b.row
 	r.MTU = int64(l.MTU)
-	r.MinMTU = number(l.Has(unix.IFLA_MIN_MTU), l.MinMTU)
-	r.MaxMTU = number(l.Has(unix.IFLA_MAX_MTU), l.MaxMTU)
-	r.TxQueueLen = number(l.Has(unix.IFLA_TXQLEN), l.TxQueueLen)
+	r.MinMTU = wire.Number(l.Has(unix.IFLA_MIN_MTU), l.MinMTU)
+	r.MaxMTU = wire.Number(l.Has(unix.IFLA_MAX_MTU), l.MaxMTU)
+	r.TxQueueLen = wire.Number(l.Has(unix.IFLA_TXQLEN), l.TxQueueLen)
 	r.Qdisc = registry.NonZero(l.Qdisc)
-	r.Group = when(l.Has(unix.IFLA_GROUP), groupName(l.Group))
-	r.NumTxQueues = number(l.Has(unix.IFLA_NUM_TX_QUEUES), l.NumTxQueues)
-	r.NumRxQueues = number(l.Has(unix.IFLA_NUM_RX_QUEUES), l.NumRxQueues)
-	r.Promiscuity = number(l.Has(unix.IFLA_PROMISCUITY), l.Promiscuity)
-	r.Allmulti = number(l.Has(unix.IFLA_ALLMULTI), l.AllMulti)
-	r.GsoMaxSize = number(l.Has(unix.IFLA_GSO_MAX_SIZE), l.GSOMaxSize)
-	r.GsoMaxSegs = number(l.Has(unix.IFLA_GSO_MAX_SEGS), l.GSOMaxSegs)
-	r.GsoIpv4MaxSize = nonZero(l.GSOIPv4MaxSize)
-	r.TsoMaxSize = number(l.Has(unix.IFLA_TSO_MAX_SIZE), l.TSOMaxSize)
-	r.TsoMaxSegs = number(l.Has(unix.IFLA_TSO_MAX_SEGS), l.TSOMaxSegs)
-	r.GroMaxSize = number(l.Has(unix.IFLA_GRO_MAX_SIZE), l.GROMaxSize)
-	r.GroIpv4MaxSize = nonZero(l.GROIPv4MaxSize)
-	r.NumVfs = number(l.Has(unix.IFLA_NUM_VF), l.NumVF)
+	r.Group = wire.When(l.Has(unix.IFLA_GROUP), groupName(l.Group))
+	r.NumTxQueues = wire.Number(l.Has(unix.IFLA_NUM_TX_QUEUES), l.NumTxQueues)
+	r.NumRxQueues = wire.Number(l.Has(unix.IFLA_NUM_RX_QUEUES), l.NumRxQueues)
+	r.Promiscuity = wire.Number(l.Has(unix.IFLA_PROMISCUITY), l.Promiscuity)
+	r.Allmulti = wire.Number(l.Has(unix.IFLA_ALLMULTI), l.AllMulti)
+	r.GsoMaxSize = wire.Number(l.Has(unix.IFLA_GSO_MAX_SIZE), l.GSOMaxSize)
+	r.GsoMaxSegs = wire.Number(l.Has(unix.IFLA_GSO_MAX_SEGS), l.GSOMaxSegs)
+	r.GsoIpv4MaxSize = wire.NonZero(l.GSOIPv4MaxSize)
+	r.TsoMaxSize = wire.Number(l.Has(unix.IFLA_TSO_MAX_SIZE), l.TSOMaxSize)
+	r.TsoMaxSegs = wire.Number(l.Has(unix.IFLA_TSO_MAX_SEGS), l.TSOMaxSegs)
+	r.GroMaxSize = wire.Number(l.Has(unix.IFLA_GRO_MAX_SIZE), l.GROMaxSize)
+	r.GroIpv4MaxSize = wire.NonZero(l.GROIPv4MaxSize)
+	r.NumVfs = wire.Number(l.Has(unix.IFLA_NUM_VF), l.NumVF)
 }
 
 func groupName(group uint32) string {
@@ -108,50 +110,50 @@ func groupName(group uint32) string {
 	return strconv.FormatUint(uint64(group), 10)
 }
 
-func (b *interfaceRow) state(l *rtnl.Link) {
+func (b *Interface) state(l *rtnl.Link) {
 	r := &b.row
-	r.LinkMode = when(l.Has(unix.IFLA_LINKMODE), rtnl.LinkModeName(l.LinkMode))
-	r.Carrier = when(l.Has(unix.IFLA_CARRIER), l.Carrier)
-	r.CarrierChanges = number(l.Has(unix.IFLA_CARRIER_CHANGES), l.CarrierChanges)
-	r.CarrierUpCount = number(l.Has(unix.IFLA_CARRIER_UP_COUNT), l.CarrierUpCount)
-	r.CarrierDownCount = number(l.Has(unix.IFLA_CARRIER_DOWN_COUNT), l.CarrierDownCount)
-	r.ProtoDown = when(l.Has(unix.IFLA_PROTO_DOWN), l.ProtoDown)
-	r.NetnsImmutable = when(l.Has(rtnl.LinkNetNSImmutable), l.NetNSImmutable)
-	r.Headroom = number(l.Has(rtnl.LinkHeadroom), l.Headroom)
-	r.Tailroom = number(l.Has(rtnl.LinkTailroom), l.Tailroom)
+	r.LinkMode = wire.When(l.Has(unix.IFLA_LINKMODE), rtnl.LinkModeName(l.LinkMode))
+	r.Carrier = wire.When(l.Has(unix.IFLA_CARRIER), l.Carrier)
+	r.CarrierChanges = wire.Number(l.Has(unix.IFLA_CARRIER_CHANGES), l.CarrierChanges)
+	r.CarrierUpCount = wire.Number(l.Has(unix.IFLA_CARRIER_UP_COUNT), l.CarrierUpCount)
+	r.CarrierDownCount = wire.Number(l.Has(unix.IFLA_CARRIER_DOWN_COUNT), l.CarrierDownCount)
+	r.ProtoDown = wire.When(l.Has(unix.IFLA_PROTO_DOWN), l.ProtoDown)
+	r.NetnsImmutable = wire.When(l.Has(rtnl.LinkNetNSImmutable), l.NetNSImmutable)
+	r.Headroom = wire.Number(l.Has(rtnl.LinkHeadroom), l.Headroom)
+	r.Tailroom = wire.Number(l.Has(rtnl.LinkTailroom), l.Tailroom)
 	if l.ProtoDownReason != 0 {
 		r.ProtoDownReasons = registry.Some(strconv.FormatUint(uint64(l.ProtoDownReason), 16))
 	}
-	r.Ipv6AddrGenMode = when(l.HasInet6, rtnl.AddrGenModeName(l.AddrGenMode))
+	r.Ipv6AddrGenMode = wire.When(l.HasInet6, rtnl.AddrGenModeName(l.AddrGenMode))
 	if token := rtnl.AddrOf(l.Token); token.IsValid() && !token.IsUnspecified() {
 		r.Ipv6Token = registry.Some(token)
 	}
 	r.XdpMode = registry.NonZero(rtnl.XDPModeName(l.XDPAttached))
-	r.XdpProgramID = nonZero(l.XDPProgID)
+	r.XdpProgramID = wire.NonZero(l.XDPProgID)
 }
 
 // relations are the interfaces that it is tied to. One in another network namespace has only an index.
-func (b *interfaceRow) relations(l *rtnl.Link) {
+func (b *Interface) relations(l *rtnl.Link) {
 	r := &b.row
-	b.names.note(l.Index, l.Name)
-	r.Master = b.names.of(l.Master)
-	r.MasterIndex = nonZero(l.Master)
+	b.names.Note(l.Index, l.Name)
+	r.Master = b.names.Of(l.Master)
+	r.MasterIndex = wire.NonZero(l.Master)
 	r.PortKind = registry.NonZero(l.PortKind)
-	r.ParentIndex = number(l.Link > 0, l.Link)
+	r.ParentIndex = wire.Number(l.Link > 0, l.Link)
 	if l.Has(unix.IFLA_LINK_NETNSID) {
 		r.LinkNetnsid = registry.Some(int64(max(l.LinkNetNSID, -1)))
 		return
 	}
-	r.Parent = b.names.of(l.Link)
+	r.Parent = b.names.Of(l.Link)
 }
 
 // settings fills in speed and duplex, which are not known without a carrier.
-func (b *interfaceRow) settings(l *rtnl.Link) {
+func (b *Interface) settings(l *rtnl.Link) {
 	if !l.Carrier || l.Flags&unix.IFF_LOOPBACK != 0 {
 		return
 	}
 	s := b.ask(l)
-	b.row.SpeedBps = number(s.Mbps != 0, int64(s.Mbps)*1e6)
+	b.row.SpeedBps = wire.Number(s.Mbps != 0, int64(s.Mbps)*1e6)
 	switch s.Duplex {
 	case rtnl.DuplexHalf:
 		b.row.Duplex = registry.Some(registry.DuplexHalf)
@@ -162,24 +164,24 @@ func (b *interfaceRow) settings(l *rtnl.Link) {
 
 // ask asks the driver, which takes a lock that every change of a link needs. A veth says the same of
 // each (drivers/net/veth.c), and a node has thousands: one is asked.
-func (b *interfaceRow) ask(l *rtnl.Link) rtnl.LinkSettings {
-	if l.Kind == kindVeth && b.veth != nil {
+func (b *Interface) ask(l *rtnl.Link) rtnl.LinkSettings {
+	if l.Kind == veth && b.veth != nil {
 		return *b.veth
 	}
 	s, err := b.conn.LinkSettings(l.Name)
 	if err != nil {
 		return rtnl.LinkSettings{Duplex: rtnl.DuplexUnknown} // no driver has to tell, and an interface may be gone
 	}
-	if l.Kind == kindVeth {
+	if l.Kind == veth {
 		b.veth = &s
 	}
 	return s
 }
 
-const kindVeth = "veth"
+const veth = "veth"
 
 // functions are the virtual functions of a network card.
-func (b *interfaceRow) functions(l *rtnl.Link) {
+func (b *Interface) functions(l *rtnl.Link) {
 	if len(l.VFs) == 0 {
 		return
 	}
@@ -193,21 +195,21 @@ func (b *interfaceRow) functions(l *rtnl.Link) {
 func functionOf(v *rtnl.VF, addrSize int) registry.InterfaceVf {
 	return registry.InterfaceVf{
 		Number:       int64(v.Number),
-		MAC:          macText(v.Addr[:min(addrSize, len(v.Addr))]),
-		VlanID:       number(v.Has(unix.IFLA_VF_VLAN), v.VLAN),
-		VlanQos:      number(v.Has(unix.IFLA_VF_VLAN), v.QoS),
-		VlanProtocol: when(v.Has(unix.IFLA_VF_VLAN_LIST) && v.VLAN != 0, rtnl.TagName(v.VLANProtocol)),
-		MinTxRateBps: number(v.Has(unix.IFLA_VF_RATE), int64(v.MinTxRate)*1e6),
-		MaxTxRateBps: number(v.Has(unix.IFLA_VF_RATE), int64(v.MaxTxRate)*1e6),
-		SpoofCheck:   when(v.Has(unix.IFLA_VF_SPOOFCHK), v.SpoofCheck),
-		LinkState:    when(v.Has(unix.IFLA_VF_LINK_STATE), v.LinkStateName()),
-		Trust:        when(v.Has(unix.IFLA_VF_TRUST), v.Trust),
-		QueryRss:     when(v.Has(unix.IFLA_VF_RSS_QUERY_EN), v.QueryRSS),
+		MAC:          wire.MAC(v.Addr[:min(addrSize, len(v.Addr))]),
+		VlanID:       wire.Number(v.Has(unix.IFLA_VF_VLAN), v.VLAN),
+		VlanQos:      wire.Number(v.Has(unix.IFLA_VF_VLAN), v.QoS),
+		VlanProtocol: wire.When(v.Has(unix.IFLA_VF_VLAN_LIST) && v.VLAN != 0, rtnl.TagName(v.VLANProtocol)),
+		MinTxRateBps: wire.Number(v.Has(unix.IFLA_VF_RATE), int64(v.MinTxRate)*1e6),
+		MaxTxRateBps: wire.Number(v.Has(unix.IFLA_VF_RATE), int64(v.MaxTxRate)*1e6),
+		SpoofCheck:   wire.When(v.Has(unix.IFLA_VF_SPOOFCHK), v.SpoofCheck),
+		LinkState:    wire.When(v.Has(unix.IFLA_VF_LINK_STATE), v.LinkStateName()),
+		Trust:        wire.When(v.Has(unix.IFLA_VF_TRUST), v.Trust),
+		QueryRss:     wire.When(v.Has(unix.IFLA_VF_RSS_QUERY_EN), v.QueryRSS),
 	}
 }
 
 func countersOf(l *rtnl.Link) registry.InterfaceCounters {
-	c := func(i int) int64 { return counter(l.Stats[i]) }
+	c := func(i int) int64 { return wire.Counter(l.Stats[i]) }
 	return registry.InterfaceCounters{
 		RxPackets:          c(rtnl.RxPackets),
 		TxPackets:          c(rtnl.TxPackets),
@@ -232,8 +234,8 @@ func countersOf(l *rtnl.Link) registry.InterfaceCounters {
 		TxWindowErrors:     c(rtnl.TxWindowErrors),
 		RxCompressed:       c(rtnl.RxCompressed),
 		TxCompressed:       c(rtnl.TxCompressed),
-		RxNohandler:        when(l.NumStats > rtnl.RxNoHandler, c(rtnl.RxNoHandler)),
-		RxOtherhostDropped: when(l.NumStats > rtnl.RxOtherHostDropped, c(rtnl.RxOtherHostDropped)),
+		RxNohandler:        wire.When(l.NumStats > rtnl.RxNoHandler, c(rtnl.RxNoHandler)),
+		RxOtherhostDropped: wire.When(l.NumStats > rtnl.RxOtherHostDropped, c(rtnl.RxOtherHostDropped)),
 	}
 }
 
@@ -241,7 +243,7 @@ func countersOf(l *rtnl.Link) registry.InterfaceCounters {
 func hexList(list [][]byte) []string {
 	var out []string
 	for _, b := range list {
-		if text, ok := macText(b).Get(); ok {
+		if text, ok := wire.MAC(b).Get(); ok {
 			out = append(out, text)
 		} else {
 			out = append(out, hex.EncodeToString(b))

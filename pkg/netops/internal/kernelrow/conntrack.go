@@ -1,7 +1,6 @@
-package netops
+package kernelrow
 
 import (
-	"encoding/hex"
 	"slices"
 	"strconv"
 	"time"
@@ -9,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/ct"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// conntrackRow makes rows of net.conntrack out of the kernel's, in memory that each next row uses again.
-type conntrackRow struct {
+// Conntrack makes rows of net.conntrack out of the kernel's, in memory that each next row uses again.
+type Conntrack struct {
 	row         registry.ConntrackEntry
 	master      registry.ConntrackTuple
 	seqAdj      [2]registry.ConntrackSeqAdjust
@@ -24,10 +24,10 @@ type conntrackRow struct {
 	labelDigits []byte
 }
 
-// of returns the row for e. It holds until the next one is made.
-func (b *conntrackRow) of(e *ct.Entry) *registry.ConntrackEntry {
+// Of returns the row for e. It holds until the next one is made.
+func (b *Conntrack) Of(e *ct.Entry) *registry.ConntrackEntry {
 	b.row = registry.ConntrackEntry{
-		Family:          familyName(e.Family),
+		Family:          wire.Family(e.Family),
 		Protocol:        ct.ProtocolName(e.Original.Proto),
 		ProtocolNumber:  int64(e.Original.Proto),
 		State:           registry.NonZero(e.Info.StateName()),
@@ -35,24 +35,24 @@ func (b *conntrackRow) of(e *ct.Entry) *registry.ConntrackEntry {
 		Original:        conntrackTuple(&e.Original),
 		Reply:           conntrackTuple(&e.Reply),
 		Zone:            int64(e.Zone),
-		TimeoutS:        number(e.Has(ct.AttrTimeout), e.Timeout),
+		TimeoutS:        wire.Number(e.Has(ct.AttrTimeout), e.Timeout),
 		Helper:          registry.NonZero(e.Helper),
 		SecurityContext: registry.NonZero(e.SecCtx),
-		Use:             number(e.Has(ct.AttrUse), e.Use),
+		Use:             wire.Number(e.Has(ct.AttrUse), e.Use),
 		StartedAt:       conntrackTime(e.Start),
 		StoppedAt:       conntrackTime(e.Stop),
 	}
 	if e.Has(ct.AttrID) {
-		b.row.ID = registry.Some(hex32(e.ID))
+		b.row.ID = registry.Some(wire.Hex32(e.ID))
 	}
 	if e.Has(ct.AttrMark) {
 		b.row.Mark = registry.Some(b.markText(e.Mark))
 	}
 	if e.Has(ct.AttrCountersOrig) {
-		addCounters(&b.row.Original, e.CountersOrig)
+		AddCounters(&b.row.Original, e.CountersOrig)
 	}
 	if e.Has(ct.AttrCountersReply) {
-		addCounters(&b.row.Reply, e.CountersReply)
+		AddCounters(&b.row.Reply, e.CountersReply)
 	}
 	b.protocolInfo(&e.Info)
 	b.rare(e)
@@ -60,7 +60,7 @@ func (b *conntrackRow) of(e *ct.Entry) *registry.ConntrackEntry {
 }
 
 // rare adds what few connections have.
-func (b *conntrackRow) rare(e *ct.Entry) {
+func (b *Conntrack) rare(e *ct.Entry) {
 	if e.Has(ct.AttrTupleMaster) {
 		b.master = conntrackTuple(&e.Master)
 		b.row.Master = &b.master
@@ -77,22 +77,22 @@ func (b *conntrackRow) rare(e *ct.Entry) {
 		b.row.SeqAdjustReply = &b.seqAdj[1]
 	}
 	if e.Has(ct.AttrSynproxy) {
-		b.row.SynproxyIsn = number(true, e.Synproxy.ISN)
-		b.row.SynproxyIts = number(true, e.Synproxy.ITS)
-		b.row.SynproxyTsoff = number(true, e.Synproxy.TSOff)
+		b.row.SynproxyIsn = wire.Number(true, e.Synproxy.ISN)
+		b.row.SynproxyIts = wire.Number(true, e.Synproxy.ITS)
+		b.row.SynproxyTsoff = wire.Number(true, e.Synproxy.TSOff)
 	}
 }
 
-func (b *conntrackRow) protocolInfo(i *ct.Info) {
+func (b *Conntrack) protocolInfo(i *ct.Info) {
 	switch i.Proto {
 	case unix.IPPROTO_TCP:
-		b.row.TcpWindowScaleOriginal = number(true, i.WScaleOrig)
-		b.row.TcpWindowScaleReply = number(true, i.WScaleReply)
-		b.row.TcpFlagsOriginal = number(true, i.FlagsOrig)
-		b.row.TcpFlagsReply = number(true, i.FlagsReply)
+		b.row.TcpWindowScaleOriginal = wire.Number(true, i.WScaleOrig)
+		b.row.TcpWindowScaleReply = wire.Number(true, i.WScaleReply)
+		b.row.TcpFlagsOriginal = wire.Number(true, i.FlagsOrig)
+		b.row.TcpFlagsReply = wire.Number(true, i.FlagsReply)
 	case unix.IPPROTO_SCTP:
-		b.row.SctpVtagOriginal = number(true, i.VTagOrig)
-		b.row.SctpVtagReply = number(true, i.VTagReply)
+		b.row.SctpVtagOriginal = wire.Number(true, i.VTagOrig)
+		b.row.SctpVtagReply = wire.Number(true, i.VTagReply)
 	case unix.IPPROTO_DCCP:
 		b.row.DccpRole = registry.Some([]string{"client", "server"}[i.Role&1])
 		b.row.DccpHandshakeSeq = registry.Some(strconv.FormatUint(i.HandshakeSeq, 16))
@@ -100,7 +100,7 @@ func (b *conntrackRow) protocolInfo(i *ct.Info) {
 }
 
 // statusNames is made anew only where it differs from the last row's.
-func (b *conntrackRow) statusNames(bits uint32) []string {
+func (b *Conntrack) statusNames(bits uint32) []string {
 	if bits != b.statusBits || b.status == nil {
 		b.status = ct.AppendStatus(b.status[:0], bits)
 		b.statusBits = bits
@@ -109,41 +109,42 @@ func (b *conntrackRow) statusNames(bits uint32) []string {
 }
 
 // markText is made anew only where it differs from the last row's.
-func (b *conntrackRow) markText(mark uint32) string {
+func (b *Conntrack) markText(mark uint32) string {
 	if mark != b.markValue || b.mark == "" {
-		b.mark, b.markValue = hex32(mark), mark
+		b.mark, b.markValue = wire.Hex32(mark), mark
 	}
 	return b.mark
 }
 
 // labels is the bitmap with its highest bit first. The kernel has it in longs of the host, which is a
 // little-endian one on every architecture that the daemon is built for.
-func (b *conntrackRow) labels(bitmap []byte) registry.Opt[string] {
+func (b *Conntrack) labels(bitmap []byte) registry.Opt[string] {
 	b.labelDigits = append(b.labelDigits[:0], bitmap...)
 	slices.Reverse(b.labelDigits)
-	return hexText(b.labelDigits)
+	return wire.Hex(b.labelDigits)
 }
 
 func conntrackTuple(t *ct.Tuple) registry.ConntrackTuple {
 	row := registry.ConntrackTuple{
 		Source:      t.Src,
 		Destination: t.Dst,
-		Zone:        number(t.HasZone, t.Zone),
+		Zone:        wire.Number(t.HasZone, t.Zone),
 	}
 	switch {
 	case t.HasPorts && t.Proto == unix.IPPROTO_GRE:
-		row.SourceKey, row.DestinationKey = number(true, t.SrcPort), number(true, t.DstPort)
+		row.SourceKey, row.DestinationKey = wire.Number(true, t.SrcPort), wire.Number(true, t.DstPort)
 	case t.HasPorts:
-		row.SourcePort, row.DestinationPort = number(true, t.SrcPort), number(true, t.DstPort)
+		row.SourcePort, row.DestinationPort = wire.Number(true, t.SrcPort), wire.Number(true, t.DstPort)
 	case t.HasICMP:
-		row.IcmpType, row.IcmpCode = number(true, t.ICMPType), number(true, t.ICMPCode)
-		row.IcmpID = number(true, t.ICMPID)
+		row.IcmpType, row.IcmpCode = wire.Number(true, t.ICMPType), wire.Number(true, t.ICMPCode)
+		row.IcmpID = wire.Number(true, t.ICMPID)
 	}
 	return row
 }
 
-func addCounters(t *registry.ConntrackTuple, c ct.Counters) {
-	t.Packets, t.Bytes = registry.Some(counter(c.Packets)), registry.Some(counter(c.Bytes))
+// AddCounters adds to one direction of a connection what was counted in it.
+func AddCounters(t *registry.ConntrackTuple, c ct.Counters) {
+	t.Packets, t.Bytes = registry.Some(wire.Counter(c.Packets)), registry.Some(wire.Counter(c.Bytes))
 }
 
 func seqAdjust(s ct.SeqAdj) registry.ConntrackSeqAdjust {
@@ -156,12 +157,5 @@ func seqAdjust(s ct.SeqAdj) registry.ConntrackSeqAdjust {
 
 // conntrackTime is nanoseconds since 1970; 0 is no time.
 func conntrackTime(ns uint64) registry.Opt[time.Time] {
-	return when(ns != 0, time.Unix(0, int64(ns)))
-}
-
-// hex32 is a number as eight hexadecimal digits.
-func hex32(v uint32) string {
-	var digits [8]byte
-	hex.Encode(digits[:], []byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
-	return string(digits[:])
+	return wire.When(ns != 0, time.Unix(0, int64(ns)))
 }

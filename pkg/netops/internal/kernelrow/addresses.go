@@ -1,4 +1,4 @@
-package netops
+package kernelrow
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -20,13 +21,13 @@ import (
 // thousands for as many round trips.
 const askSingly = 64
 
-// addressBook has the addresses of interfaces, read as they are needed.
-type addressBook struct {
+// AddressBook has the addresses of interfaces, read as they are needed.
+type AddressBook struct {
 	conn        *rtnl.Conn
 	known       addressList
 	whole       bool // known is that of all interfaces, sorted
 	asked       int
-	interrupted bool // a dump was, and known may lack something
+	interrupted bool
 
 	rows  []registry.InterfaceAddress
 	flags map[addressFlags][]string
@@ -38,18 +39,28 @@ type addressFlags struct {
 	family uint8
 }
 
-func newAddressBook(conn *rtnl.Conn) *addressBook {
-	return &addressBook{conn: conn, flags: map[addressFlags][]string{}}
+// NewAddressBook is a book that has read nothing yet and asks by conn.
+func NewAddressBook(conn *rtnl.Conn) *AddressBook {
+	return &AddressBook{conn: conn, flags: map[addressFlags][]string{}}
 }
 
-// forget makes the book read everything again.
-func (b *addressBook) forget() {
+// Use makes the book ask by another socket, and forget what it knows by the one before.
+func (b *AddressBook) Use(conn *rtnl.Conn) {
+	b.conn = conn
+	b.Forget()
+}
+
+// Interrupted tells whether a dump was, so that the book may lack something.
+func (b *AddressBook) Interrupted() bool { return b.interrupted }
+
+// Forget makes the book read everything again.
+func (b *AddressBook) Forget() {
 	b.known.clear()
 	b.whole, b.asked, b.interrupted = false, 0, false
 }
 
-// readAll reads the addresses of every interface.
-func (b *addressBook) readAll(ctx context.Context) error {
+// ReadAll reads the addresses of every interface.
+func (b *AddressBook) ReadAll(ctx context.Context) error {
 	if err := b.read(ctx, rtnl.AddressFilter{}); err != nil {
 		return err
 	}
@@ -58,9 +69,9 @@ func (b *addressBook) readAll(ctx context.Context) error {
 	return nil
 }
 
-func (b *addressBook) read(ctx context.Context, f rtnl.AddressFilter) error {
+func (b *AddressBook) read(ctx context.Context, f rtnl.AddressFilter) error {
 	b.known.clear()
-	interrupted, err := each(b.conn.Addresses(ctx, f), func(a *rtnl.Address) error {
+	interrupted, err := wire.Each(b.conn.Addresses(ctx, f), func(a *rtnl.Address) error {
 		b.known.add(a)
 		return nil
 	})
@@ -68,8 +79,8 @@ func (b *addressBook) read(ctx context.Context, f rtnl.AddressFilter) error {
 	return err
 }
 
-// of returns the addresses of one interface in the kernel's order. They hold until the next call.
-func (b *addressBook) of(ctx context.Context, index int) ([]registry.InterfaceAddress, error) {
+// Of returns the addresses of one interface in the kernel's order. They hold until the next call.
+func (b *AddressBook) Of(ctx context.Context, index int) ([]registry.InterfaceAddress, error) {
 	if err := b.ask(ctx, index); err != nil {
 		return nil, err
 	}
@@ -81,13 +92,13 @@ func (b *addressBook) of(ctx context.Context, index int) ([]registry.InterfaceAd
 }
 
 // ask makes sure that the addresses of an interface are known. One that went meanwhile has none.
-func (b *addressBook) ask(ctx context.Context, index int) error {
+func (b *AddressBook) ask(ctx context.Context, index int) error {
 	if b.whole {
 		return nil
 	}
 	b.asked++
 	if b.asked > askSingly {
-		return b.readAll(ctx)
+		return b.ReadAll(ctx)
 	}
 	err := b.read(ctx, rtnl.AddressFilter{Index: index})
 	if errors.Is(err, syscall.ENODEV) {
@@ -96,18 +107,18 @@ func (b *addressBook) ask(ctx context.Context, index int) error {
 	return err
 }
 
-func (b *addressBook) row(a *rtnl.Address) registry.InterfaceAddress {
+func (b *AddressBook) row(a *rtnl.Address) registry.InterfaceAddress {
 	row := registry.InterfaceAddress{
-		Address:    addressPrefix(a),
-		Family:     familyName(a.Family),
+		Address:    AddressPrefix(a),
+		Family:     wire.Family(a.Family),
 		Scope:      rtnl.ScopeName(a.Scope),
 		Label:      registry.NonZero(a.Label),
-		Broadcast:  validAddr(a.Broadcast),
-		Anycast:    validAddr(a.Anycast),
+		Broadcast:  wire.Addr(a.Broadcast),
+		Anycast:    wire.Addr(a.Anycast),
 		Flags:      b.flagNames(a),
-		PreferredS: lifetime(a.Preferred),
-		ValidS:     lifetime(a.Valid),
-		Metric:     number(a.Has(unix.IFA_RT_PRIORITY), a.Priority),
+		PreferredS: Lifetime(a.Preferred),
+		ValidS:     Lifetime(a.Valid),
+		Metric:     wire.Number(a.Has(unix.IFA_RT_PRIORITY), a.Priority),
 		Protocol:   registry.NonZero(rtnl.AddressProtocolName(a.Protocol)),
 	}
 	if a.Peer.IsValid() {
@@ -116,16 +127,16 @@ func (b *addressBook) row(a *rtnl.Address) registry.InterfaceAddress {
 	return row
 }
 
-// addressPrefix is the address with the length of its network. Where there is another end that length
+// AddressPrefix is the address with the length of its network. Where there is another end that length
 // is of the network behind it, and the address stands alone.
-func addressPrefix(a *rtnl.Address) netip.Prefix {
+func AddressPrefix(a *rtnl.Address) netip.Prefix {
 	if a.Peer.IsValid() {
 		return netip.PrefixFrom(a.Local, a.Local.BitLen())
 	}
 	return netip.PrefixFrom(a.Local, a.PrefixLen)
 }
 
-func (b *addressBook) flagNames(a *rtnl.Address) []string {
+func (b *AddressBook) flagNames(a *rtnl.Address) []string {
 	key := addressFlags{a.Flags, a.Family}
 	names, ok := b.flags[key]
 	if !ok {
@@ -135,8 +146,8 @@ func (b *addressBook) flagNames(a *rtnl.Address) []string {
 	return names
 }
 
-// lifetime is in seconds; absent for one without an end.
-func lifetime(s uint32) registry.Opt[int64] { return number(s != rtnl.Forever, s) }
+// Lifetime is in seconds; absent for one without an end.
+func Lifetime(s uint32) registry.Opt[int64] { return wire.Number(s != rtnl.Forever, s) }
 
 // addressList keeps addresses as they came and finds those of one interface. It grows by blocks, since
 // growing one slice would copy thousands of addresses again and again.
