@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -75,14 +76,14 @@ func chainKey(family uint8, table, chain string) string {
 func readForeign(ctx context.Context, conn *nft.Conn, family uint8) (chains map[string]*foreignChain, interrupted bool, err error) {
 	chains = map[string]*foreignChain{}
 	on := func(f uint8, table string) bool {
-		return !isManaged(f, table) && (f == unix.NFPROTO_INET || (f == unix.NFPROTO_IPV4 || f == unix.NFPROTO_IPV6) && (family == 0 || f == family))
+		return !ruleset.IsOwn(f, table) && (f == unix.NFPROTO_INET || (f == unix.NFPROTO_IPV4 || f == unix.NFPROTO_IPV6) && (family == 0 || f == family))
 	}
 	first, err := wire.Each(conn.Chains(ctx, nft.Filter{}), func(c *nft.Chain) error {
 		if !on(c.Family, c.Table) {
 			return nil
 		}
 		f := &foreignChain{base: c.Base, hook: c.Hook, row: registry.BlockedBy{
-			Backend: "nf_tables", Family: nftFamily(c.Family), Table: c.Table, Chain: c.Name,
+			Backend: "nf_tables", Family: ruleset.Family(c.Family), Table: c.Table, Chain: c.Name,
 			Hook: nft.HookName(c.Family, c.Hook), Priority: wire.Number(c.Base, c.Priority),
 		}}
 		if c.Base && c.Policy.Set && c.Policy.Value == 0 {
@@ -164,7 +165,7 @@ func (n *Net) legacyBlockers(family uint8, hooks []uint32) (list []registry.Bloc
 		}
 		if slices.Contains(tables, "filter") {
 			list = append(list, registry.BlockedBy{
-				Backend: "xtables_legacy", Family: nftFamily(names.family), Table: "filter", Chain: chain, Hook: hook,
+				Backend: "xtables_legacy", Family: ruleset.Family(names.family), Table: "filter", Chain: chain, Hook: hook,
 				Priority: registry.Some[int64](0), Reason: reasonUnread,
 			})
 		}

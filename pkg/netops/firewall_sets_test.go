@@ -15,13 +15,13 @@ import (
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// manySets is more batches than are fetched ahead, with sets of many parts among them.
+// manySets is more batches (of 8 sets) than are fetched ahead (4), with sets of many parts (of 64 elements) among them.
 func manySets() string {
 	var b strings.Builder
 	fmt.Fprintln(&b, "table inet t {")
-	for i := range setsAtOnce*(batchesAhead+2) + 3 {
+	for i := range 51 {
 		fmt.Fprintf(&b, "set s%d {\ntype ipv4_addr\n", i)
-		if elements := []int{0, 1, 3, 5 * elementsAtOnce}[i%4]; elements > 0 {
+		if elements := []int{0, 1, 3, 5 * 64}[i%4]; elements > 0 {
 			fmt.Fprint(&b, "elements = { ")
 			for e := range elements {
 				fmt.Fprintf(&b, "10.%d.%d.%d, ", i, e>>8, e&255)

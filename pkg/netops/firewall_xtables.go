@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -25,20 +26,20 @@ var xtablesNames = []struct {
 }
 
 // xtables sends the tables of xtables-legacy that stand beside nf_tables.
-func (d *firewallDump) xtables() error {
+func (b *firewallBeside) xtables() error {
 	for _, names := range xtablesNames {
-		if d.filter.Family != 0 && d.filter.Family != names.family {
+		if b.filter.Family != 0 && b.filter.Family != names.family {
 			continue
 		}
-		list, err := d.net.readXtables(names.file)
+		list, err := b.net.readXtables(names.file)
 		if err != nil {
 			return err
 		}
 		for _, name := range list {
-			if d.filter.Table != "" && d.filter.Table != name {
+			if b.filter.Table != "" && b.filter.Table != name {
 				continue
 			}
-			if err := d.out.Send(&registry.NftItem{XtablesTable: &registry.XtablesTable{Family: nftFamily(names.family), Name: name}}); err != nil {
+			if err := b.out.Send(&registry.NftItem{XtablesTable: &registry.XtablesTable{Family: ruleset.Family(names.family), Name: name}}); err != nil {
 				return err
 			}
 		}

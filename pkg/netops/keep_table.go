@@ -11,6 +11,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -169,7 +170,7 @@ func (r *reader) elementsOf(ctx context.Context, conn *nft.Conn, name string) er
 type tableSpec struct{ kept *tableKept }
 
 func (s tableSpec) resource() string      { return "firewall_table" }
-func (s tableSpec) id() string            { return "inet " + ownTable }
+func (s tableSpec) id() string            { return "inet " + ruleset.OwnTable }
 func (s tableSpec) needs() needs          { return needs{table: true} }
 func (s tableSpec) locks() []state.Object { return nil }
 func (s tableSpec) lasts() bool           { return true }
@@ -179,7 +180,7 @@ func (s tableSpec) line() string {
 	for range s.kept.tableEntries {
 		n++
 	}
-	return fmt.Sprintf("table inet %s with %d entries", ownTable, n)
+	return fmt.Sprintf("table inet %s with %d entries", ruleset.OwnTable, n)
 }
 
 func (s tableSpec) plan(h *held) (p plan) {
@@ -228,7 +229,7 @@ func tableKeeper(k *tableKept) keeper {
 		all: func() iter.Seq2[string, spec] {
 			return func(yield func(string, spec) bool) {
 				for range k.tableEntries {
-					yield(ownTable, tableSpec{k})
+					yield(ruleset.OwnTable, tableSpec{k})
 					return
 				}
 			}
@@ -283,7 +284,7 @@ func planEntry(e entry, h *held) (p plan) {
 	return p
 }
 
-const tableSpecLine = "table inet " + ownTable + " anew"
+const tableSpecLine = "table inet " + ruleset.OwnTable + " anew"
 
 // planRemoval takes the elements of an entry away, unless they are another's or gone.
 func planRemoval(e entry, h *held) (p plan) {

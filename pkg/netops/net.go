@@ -6,7 +6,7 @@
 // sockets and what it was asked to make. Where the kernel has no answer a member is absent; nothing is guessed.
 //
 // What can stand without a Net has a room of its own: internal/wire the values and lists of the table,
-// internal/kernelrow the rows for objects of the kernel.
+// internal/kernelrow the rows for objects of the kernel, internal/ruleset the items of what nf_tables has.
 //
 // One file, or a few of one prefix, holds one object:
 //

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/geomind/my_os_server/internal/testhost"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -252,7 +253,7 @@ func TestKernelEndsATrialByItself(t *testing.T) {
 	}
 	shut := func(what, node string, port int) { // as long as it is on trial: a slow machine may come too late
 		t.Helper()
-		if c.reaches("tcp", node, port) && strings.Contains(c.Run("nft", "list", "set", "inet", ownTable, "trial"), "elements") {
+		if c.reaches("tcp", node, port) && strings.Contains(c.Run("nft", "list", "set", "inet", ruleset.OwnTable, "trial"), "elements") {
 			t.Errorf("%s: port %d of %s is open", what, port, node)
 		}
 	}

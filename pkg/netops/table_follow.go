@@ -7,6 +7,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 )
 
@@ -38,7 +39,7 @@ func (n *Net) follow() {
 			case <-time.After(settleTime):
 			}
 			if err := n.syncHost(ctx); err != nil && ctx.Err() == nil {
-				n.options.Log.Error().Err(err).Msg("the addresses in table " + ownTable + " could not be brought up to date")
+				n.options.Log.Error().Err(err).Msg("the addresses in table " + ruleset.OwnTable + " could not be brought up to date")
 			}
 		}
 	}()

@@ -11,9 +11,10 @@ import (
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 )
 
-var own = nft.In{Family: ownTableFamily, Table: ownTable}
+var own = nft.In{Family: ruleset.OwnFamily, Table: ruleset.OwnTable}
 
 // entry is a spec whose objects are elements of the own table.
 type entry interface {
@@ -256,7 +257,7 @@ func (k *tableKept) tableEntries(yield func(entry) bool) {
 // is the first to need.
 type putEntry struct{ Entry entry }
 
-func (s putEntry) String() string { return "add " + s.Entry.line() + " to table " + ownTable }
+func (s putEntry) String() string { return "add " + s.Entry.line() + " to table " + ruleset.OwnTable }
 
 func (s putEntry) take(ctx context.Context, t *taker) error {
 	return t.net.changeTable(ctx, func(c *nft.Conn) error {
@@ -278,7 +279,9 @@ func (s putEntry) take(ctx context.Context, t *taker) error {
 // last.
 type dropEntry struct{ Entry entry }
 
-func (s dropEntry) String() string { return "remove " + s.Entry.line() + " from table " + ownTable }
+func (s dropEntry) String() string {
+	return "remove " + s.Entry.line() + " from table " + ruleset.OwnTable
+}
 
 func (s dropEntry) take(ctx context.Context, t *taker) error {
 	return t.net.changeTable(ctx, func(c *nft.Conn) error {
@@ -446,7 +449,7 @@ func (n *Net) rebuild(ctx context.Context, conn *nft.Conn, more entry, without s
 		f()
 	}
 	if err := t.Commit(ctx); err != nil {
-		return fmt.Errorf("make table %s anew: %w", ownTable, err)
+		return fmt.Errorf("make table %s anew: %w", ruleset.OwnTable, err)
 	}
 	n.kept.table.forget()
 	n.kept.table.know(func(yield func(entry) bool) {

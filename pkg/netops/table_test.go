@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/geomind/my_os_server/internal/testhost"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -193,7 +194,7 @@ func TestOwnRulesAreListed(t *testing.T) {
 		params object
 		want   int
 	}{
-		{object{}, 3}, {object{"tag": "web"}, 2}, {object{"tag": "dns"}, 1}, {object{"tag": "none"}, 0}, {object{"table": ownTable}, 3}, {object{"table": "another"}, 0},
+		{object{}, 3}, {object{"tag": "web"}, 2}, {object{"tag": "dns"}, 1}, {object{"tag": "none"}, 0}, {object{"table": ruleset.OwnTable}, 3}, {object{"table": "another"}, 0},
 		{object{"family": "ip"}, 0}, {object{"family": "inet"}, 3}, {object{"tag": "web", "limit": 1}, 1},
 	} {
 		want(t, fmt.Sprint(test.params), len(rules(test.params)), test.want)

@@ -12,6 +12,7 @@ import (
 	"github.com/geomind/my_os_server/internal/ct"
 	"github.com/geomind/my_os_server/internal/sockdiag"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -118,9 +119,9 @@ func (n *Net) takenElement(ctx context.Context, e entry) error {
 			asked := e.(dnatSpec)
 			return overlaps("dnat", id, portsText(asked.Port, asked.PortEnd), portsText(d.Port, d.PortEnd))
 		}
-		return foreign(e.resource(), e.id(), fmt.Sprintf("set %s of table inet %s has an element for this that is not registered: net.verify tells which", el.shape.name(), ownTable))
+		return foreign(e.resource(), e.id(), fmt.Sprintf("set %s of table inet %s has an element for this that is not registered: net.verify tells which", el.shape.name(), ruleset.OwnTable))
 	}
-	return foreign(e.resource(), e.id(), "table inet "+ownTable+" has an element for this that is not registered")
+	return foreign(e.resource(), e.id(), "table inet "+ruleset.OwnTable+" has an element for this that is not registered")
 }
 
 // checkLink looks for an interface that a param names; "" is none.

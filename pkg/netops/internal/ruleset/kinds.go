@@ -1,4 +1,4 @@
-package netops
+package ruleset
 
 import (
 	"github.com/geomind/my_os_server/internal/nft"
@@ -9,7 +9,7 @@ import (
 // Registers of 0 are none in all kinds below, but for the destination of a lookup: only verdicts are
 // written there.
 
-func nftBitwise(v *nft.Bitwise) *registry.NftBitwise {
+func bitwiseOf(v *nft.Bitwise) *registry.NftBitwise {
 	return &registry.NftBitwise{
 		Sreg:   int64(v.SReg),
 		Dreg:   int64(v.DReg),
@@ -22,7 +22,7 @@ func nftBitwise(v *nft.Bitwise) *registry.NftBitwise {
 	}
 }
 
-func nftByteorder(v *nft.Byteorder) *registry.NftByteorder {
+func byteorderOf(v *nft.Byteorder) *registry.NftByteorder {
 	return &registry.NftByteorder{
 		Sreg:   int64(v.SReg),
 		Dreg:   int64(v.DReg),
@@ -32,15 +32,15 @@ func nftByteorder(v *nft.Byteorder) *registry.NftByteorder {
 	}
 }
 
-func nftConnlimit(v *nft.Connlimit) *registry.NftConnlimit {
+func connlimitOf(v *nft.Connlimit) *registry.NftConnlimit {
 	return &registry.NftConnlimit{Count: int64(v.Count), Invert: flag(v.Flags, 0)}
 }
 
-func nftCounter(v *nft.Counter) *registry.NftCounter {
+func counterOf(v *nft.Counter) *registry.NftCounter {
 	return &registry.NftCounter{Packets: wire.Counter(v.Packets), Bytes: wire.Counter(v.Bytes)}
 }
 
-func nftCt(v *nft.Ct) *registry.NftCt {
+func ctOf(v *nft.Ct) *registry.NftCt {
 	x := &registry.NftCt{Key: nft.CtKey.Name(v.Key), Dreg: wire.NonZero(v.DReg), Sreg: wire.NonZero(v.SReg)}
 	if v.Direction.Set {
 		x.Direction = registry.Some(nft.Direction.Name(uint32(v.Direction.Value)))
@@ -48,26 +48,26 @@ func nftCt(v *nft.Ct) *registry.NftCt {
 	return x
 }
 
-func nftDynset(v *nft.Dynset) *registry.NftDynset {
+func dynsetOf(v *nft.Dynset) *registry.NftDynset {
 	x := &registry.NftDynset{
 		Set:      v.Set,
 		SetID:    optional(v.SetID),
 		Op:       nft.DynsetOp.Name(v.Op),
 		SregKey:  int64(v.SRegKey),
 		SregData: wire.NonZero(v.SRegVal),
-		TimeoutS: nftSeconds(v.Timeout),
+		TimeoutS: seconds(v.Timeout),
 		Invert:   flag(v.Flags, 0),
 	}
 	for e := range v.Expressions() {
-		x.Expressions = append(x.Expressions, nftStateful(e))
+		x.Expressions = append(x.Expressions, statefulOf(e))
 	}
 	return x
 }
 
-// nftSeconds is a number of milliseconds in seconds; absent for 0, which stands for none.
-func nftSeconds(ms uint64) registry.Opt[float64] { return wire.When(ms != 0, float64(ms)/1000) }
+// seconds is a number of milliseconds in seconds; absent for 0, which stands for none.
+func seconds(ms uint64) registry.Opt[float64] { return wire.When(ms != 0, float64(ms)/1000) }
 
-func nftExthdr(v *nft.Exthdr) *registry.NftExthdr {
+func exthdrOf(v *nft.Exthdr) *registry.NftExthdr {
 	return &registry.NftExthdr{
 		Op:         nft.ExthdrOp.Name(v.Op),
 		HeaderType: int64(v.Type),
@@ -79,7 +79,7 @@ func nftExthdr(v *nft.Exthdr) *registry.NftExthdr {
 	}
 }
 
-func nftFib(v *nft.Fib) *registry.NftFib {
+func fibOf(v *nft.Fib) *registry.NftFib {
 	return &registry.NftFib{
 		Dreg:   int64(v.DReg),
 		Result: nft.FibResult.Name(v.Result),
@@ -87,31 +87,31 @@ func nftFib(v *nft.Fib) *registry.NftFib {
 	}
 }
 
-func nftFwd(v *nft.Fwd) *registry.NftFwd {
+func fwdOf(v *nft.Fwd) *registry.NftFwd {
 	return &registry.NftFwd{
 		SregDevice:  int64(v.SRegDev),
 		SregAddress: wire.NonZero(v.SRegAddr),
-		Family:      wire.When(v.Family.Set, nftFamily(v.Family.Value)),
+		Family:      wire.When(v.Family.Set, Family(v.Family.Value)),
 	}
 }
 
-func nftHash(v *nft.Hash) *registry.NftHash {
+func hashOf(v *nft.Hash) *registry.NftHash {
 	return &registry.NftHash{
 		HashType: nft.HashType.Name(v.Type),
 		Sreg:     wire.NonZero(v.SReg),
 		Dreg:     int64(v.DReg),
 		Length:   wire.NonZero(v.Len),
 		Modulus:  int64(v.Modulus),
-		Seed:     nftSeed(v.Seed),
+		Seed:     seedOf(v.Seed),
 		Offset:   int64(v.Offset),
 	}
 }
 
-func nftLast(v *nft.Last) *registry.NftLast {
+func lastOf(v *nft.Last) *registry.NftLast {
 	return &registry.NftLast{Set: v.Set, AgoS: wire.When(v.Set, float64(v.Msecs)/1000)}
 }
 
-func nftLimit(v *nft.Limit) *registry.NftLimit {
+func limitOf(v *nft.Limit) *registry.NftLimit {
 	return &registry.NftLimit{
 		Rate:      wire.Counter(v.Rate),
 		UnitS:     wire.Counter(v.Unit),
@@ -121,7 +121,7 @@ func nftLimit(v *nft.Limit) *registry.NftLimit {
 	}
 }
 
-func nftLog(v *nft.Log) *registry.NftLog {
+func logOf(v *nft.Log) *registry.NftLog {
 	x := &registry.NftLog{
 		Prefix:         registry.NonZero(v.Prefix),
 		Group:          optional(v.Group),
@@ -135,7 +135,7 @@ func nftLog(v *nft.Log) *registry.NftLog {
 	return x
 }
 
-func nftLookup(v *nft.Lookup) *registry.NftLookup {
+func lookupOf(v *nft.Lookup) *registry.NftLookup {
 	return &registry.NftLookup{
 		Set:    v.Set,
 		SetID:  optional(v.SetID),
@@ -145,7 +145,7 @@ func nftLookup(v *nft.Lookup) *registry.NftLookup {
 	}
 }
 
-func nftMasq(v *nft.Masq) *registry.NftMasq {
+func masqOf(v *nft.Masq) *registry.NftMasq {
 	return &registry.NftMasq{
 		Flags:       flagNames(nft.MasqFlags, v.Flags),
 		SregPortMin: wire.NonZero(v.RegPortMin),
@@ -153,14 +153,14 @@ func nftMasq(v *nft.Masq) *registry.NftMasq {
 	}
 }
 
-func nftMeta(v *nft.Meta) *registry.NftMeta {
+func metaOf(v *nft.Meta) *registry.NftMeta {
 	return &registry.NftMeta{Key: nft.MetaKey.Name(v.Key), Dreg: wire.NonZero(v.DReg), Sreg: wire.NonZero(v.SReg)}
 }
 
-func nftNat(v *nft.Nat) *registry.NftNat {
+func natOf(v *nft.Nat) *registry.NftNat {
 	return &registry.NftNat{
 		NATType:        nft.NatType.Name(v.Type),
-		Family:         nftFamily(v.Family),
+		Family:         Family(v.Family),
 		SregAddressMin: wire.NonZero(v.RegAddrMin),
 		SregAddressMax: wire.NonZero(v.RegAddrMax),
 		SregPortMin:    wire.NonZero(v.RegPortMin),
@@ -169,7 +169,7 @@ func nftNat(v *nft.Nat) *registry.NftNat {
 	}
 }
 
-func nftNumgen(v *nft.Numgen) *registry.NftNumgen {
+func numgenOf(v *nft.Numgen) *registry.NftNumgen {
 	return &registry.NftNumgen{
 		Dreg:      int64(v.DReg),
 		Modulus:   int64(v.Modulus),
@@ -178,7 +178,7 @@ func nftNumgen(v *nft.Numgen) *registry.NftNumgen {
 	}
 }
 
-func nftObjref(v *nft.Objref) *registry.NftObjref {
+func objrefOf(v *nft.Objref) *registry.NftObjref {
 	x := &registry.NftObjref{
 		Object: registry.NonZero(v.Name),
 		Sreg:   wire.NonZero(v.SReg),
@@ -191,11 +191,11 @@ func nftObjref(v *nft.Objref) *registry.NftObjref {
 	return x
 }
 
-func nftOsf(v *nft.Osf) *registry.NftOsf {
+func osfOf(v *nft.Osf) *registry.NftOsf {
 	return &registry.NftOsf{Dreg: int64(v.DReg), TTL: int64(v.TTL), Version: wire.When(v.Flags.Set, flag(v.Flags.Value, 0))}
 }
 
-func nftPayload(v *nft.Payload) *registry.NftPayload {
+func payloadOf(v *nft.Payload) *registry.NftPayload {
 	x := &registry.NftPayload{
 		Base:           nft.PayloadBase.Name(v.Base),
 		Offset:         int64(v.Offset),
@@ -211,7 +211,7 @@ func nftPayload(v *nft.Payload) *registry.NftPayload {
 	return x
 }
 
-func nftQueue(v *nft.Queue) *registry.NftQueue {
+func queueOf(v *nft.Queue) *registry.NftQueue {
 	return &registry.NftQueue{
 		Number:     optional(v.Num),
 		Total:      optional(v.Total),
@@ -220,11 +220,11 @@ func nftQueue(v *nft.Queue) *registry.NftQueue {
 	}
 }
 
-func nftQuota(v *nft.Quota) *registry.NftQuota {
+func quotaOf(v *nft.Quota) *registry.NftQuota {
 	return &registry.NftQuota{Bytes: wire.Counter(v.Bytes), Consumed: wire.Counter(v.Consumed), Invert: flag(v.Flags, 0), Depleted: flag(v.Flags, 1)}
 }
 
-func nftRedir(v *nft.Redir) *registry.NftRedir {
+func redirOf(v *nft.Redir) *registry.NftRedir {
 	return &registry.NftRedir{
 		SregPortMin: wire.NonZero(v.RegPortMin),
 		SregPortMax: wire.NonZero(v.RegPortMax),
@@ -232,23 +232,23 @@ func nftRedir(v *nft.Redir) *registry.NftRedir {
 	}
 }
 
-func nftReject(v *nft.Reject) *registry.NftReject {
+func rejectOf(v *nft.Reject) *registry.NftReject {
 	return &registry.NftReject{RejectType: nft.RejectType.Name(v.Type), IcmpCode: optional(v.Code)}
 }
 
-func nftSocket(v *nft.Socket) *registry.NftSocket {
+func socketOf(v *nft.Socket) *registry.NftSocket {
 	return &registry.NftSocket{Dreg: int64(v.DReg), Key: nft.SocketKey.Name(v.Key), Level: optional(v.Level)}
 }
 
-func nftSynproxy(v *nft.Synproxy) *registry.NftSynproxy {
+func synproxyOf(v *nft.Synproxy) *registry.NftSynproxy {
 	return &registry.NftSynproxy{Mss: int64(v.MSS), WindowScale: int64(v.WScale), Flags: flagNames(nft.SynproxyFlags, v.Flags)}
 }
 
-func nftTproxy(v *nft.Tproxy) *registry.NftTproxy {
-	return &registry.NftTproxy{Family: nftFamily(v.Family), SregAddress: wire.NonZero(v.RegAddr), SregPort: wire.NonZero(v.RegPort)}
+func tproxyOf(v *nft.Tproxy) *registry.NftTproxy {
+	return &registry.NftTproxy{Family: Family(v.Family), SregAddress: wire.NonZero(v.RegAddr), SregPort: wire.NonZero(v.RegPort)}
 }
 
-func nftTunnelKey(v *nft.TunnelKey) *registry.NftTunnel {
+func tunnelKeyOf(v *nft.TunnelKey) *registry.NftTunnel {
 	x := &registry.NftTunnel{Dreg: int64(v.DReg), Key: nft.TunnelKeyName.Name(v.Key)}
 	if v.Mode.Set {
 		x.Mode = registry.Some(nft.TunnelMode.Name(v.Mode.Value))
@@ -256,7 +256,7 @@ func nftTunnelKey(v *nft.TunnelKey) *registry.NftTunnel {
 	return x
 }
 
-func nftXfrm(v *nft.Xfrm) *registry.NftXfrm {
+func xfrmOf(v *nft.Xfrm) *registry.NftXfrm {
 	return &registry.NftXfrm{
 		Dreg:      int64(v.DReg),
 		Key:       nft.XfrmKey.Name(v.Key),

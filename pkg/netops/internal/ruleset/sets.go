@@ -1,4 +1,4 @@
-package netops
+package ruleset
 
 import (
 	"context"
@@ -29,7 +29,7 @@ const (
 // setStream sends sets in the kernel's order, each with its elements behind it. The goroutines that fetch those end
 // with ctx.
 type setStream struct {
-	dump        *firewallDump
+	dump        *Dump
 	ctx         context.Context
 	queues      []chan *setBatch // one a socket
 	running     sync.WaitGroup
@@ -61,7 +61,7 @@ type setPart struct {
 }
 
 // sets sends each set with its elements behind it.
-func (d *firewallDump) sets(ctx context.Context) (interrupted bool, err error) {
+func (d *Dump) sets(ctx context.Context) (interrupted bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &setStream{dump: d, ctx: ctx}
 	defer s.end()

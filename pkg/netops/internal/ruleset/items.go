@@ -1,4 +1,4 @@
-package netops
+package ruleset
 
 import (
 	"github.com/geomind/my_os_server/internal/ct"
@@ -7,16 +7,16 @@ import (
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
-// firewallRow makes items of net.firewall out of the kernel's, in memory that each next one uses again.
-type firewallRow struct {
+// maker makes items of net.firewall out of the kernel's, in memory that each next one uses again.
+type maker struct {
 	texts map[nft.RuleRef]string // of foreign rules, where they were asked for
 
 	expressions []registry.NftExpression
 }
 
-// isManaged tells whether a table is the daemon's own.
-func isManaged(family uint8, table string) bool {
-	return family == ownTableFamily && table == ownTable
+// IsOwn tells whether a table is the daemon's own.
+func IsOwn(family uint8, table string) bool {
+	return family == OwnFamily && table == OwnTable
 }
 
 // userData is the comment in it, and the whole where it has more than that.
@@ -29,23 +29,23 @@ func userData(data []byte, record uint8) (comment, rest registry.Opt[string]) {
 	return comment, rest
 }
 
-func (b *firewallRow) table(t *nft.Table) *registry.NftTable {
+func (b *maker) table(t *nft.Table) *registry.NftTable {
 	row := &registry.NftTable{
-		Family:      registry.NftFamily(nftFamily(t.Family)),
+		Family:      registry.NftFamily(Family(t.Family)),
 		Name:        t.Name,
 		Handle:      wire.Counter(t.Handle),
 		Flags:       flagNames(nft.TableFlags, t.Flags),
 		Use:         wire.Number(true, t.Use),
 		OwnerPortID: wire.NonZero(t.Owner),
-		Managed:     isManaged(t.Family, t.Name),
+		Managed:     IsOwn(t.Family, t.Name),
 	}
 	row.Comment, row.UserData = userData(t.UserData, nft.UserComment)
 	return row
 }
 
-func (b *firewallRow) chain(c *nft.Chain) *registry.NftChain {
+func (b *maker) chain(c *nft.Chain) *registry.NftChain {
 	row := &registry.NftChain{
-		Family:   registry.NftFamily(nftFamily(c.Family)),
+		Family:   registry.NftFamily(Family(c.Family)),
 		Table:    c.Table,
 		Name:     c.Name,
 		Handle:   wire.Counter(c.Handle),
@@ -57,7 +57,7 @@ func (b *firewallRow) chain(c *nft.Chain) *registry.NftChain {
 		Use:      wire.Number(true, c.Use),
 		Packets:  wire.When(c.Counters.Set, wire.Counter(c.Counters.Value.Packets)),
 		Bytes:    wire.When(c.Counters.Set, wire.Counter(c.Counters.Value.Bytes)),
-		Managed:  isManaged(c.Family, c.Table),
+		Managed:  IsOwn(c.Family, c.Table),
 	}
 	if c.Policy.Set {
 		row.Policy = registry.Some(nft.Policy.Name(c.Policy.Value))
@@ -69,9 +69,9 @@ func (b *firewallRow) chain(c *nft.Chain) *registry.NftChain {
 	return row
 }
 
-func (b *firewallRow) flowtable(t *nft.Flowtable) *registry.NftFlowtable {
+func (b *maker) flowtable(t *nft.Flowtable) *registry.NftFlowtable {
 	return &registry.NftFlowtable{
-		Family:   registry.NftFamily(nftFamily(t.Family)),
+		Family:   registry.NftFamily(Family(t.Family)),
 		Table:    t.Table,
 		Name:     t.Name,
 		Handle:   wire.Counter(t.Handle),
@@ -80,14 +80,14 @@ func (b *firewallRow) flowtable(t *nft.Flowtable) *registry.NftFlowtable {
 		Devices:  t.Devices,
 		Flags:    flagNames(nft.FlowtableFlags, t.Flags),
 		Use:      wire.Number(true, t.Use),
-		Managed:  isManaged(t.Family, t.Table),
+		Managed:  IsOwn(t.Family, t.Table),
 	}
 }
 
-func (b *firewallRow) setOf(s *nft.Set) *registry.NftSet {
+func (b *maker) setOf(s *nft.Set) *registry.NftSet {
 	isMap := s.Flags&(nft.SetMap|nft.SetObject) != 0
 	row := &registry.NftSet{
-		Family:      registry.NftFamily(nftFamily(s.Family)),
+		Family:      registry.NftFamily(Family(s.Family)),
 		Table:       s.Table,
 		Name:        s.Name,
 		Handle:      wire.Counter(s.Handle),
@@ -99,9 +99,9 @@ func (b *firewallRow) setOf(s *nft.Set) *registry.NftSet {
 		Size:        wire.NonZero(s.Size),
 		Count:       optional(s.Count),
 		Backend:     registry.NonZero(s.Backend),
-		TimeoutS:    nftSeconds(s.Timeout),
-		GcIntervalS: nftSeconds(uint64(s.GCInterval)),
-		Managed:     isManaged(s.Family, s.Table),
+		TimeoutS:    seconds(s.Timeout),
+		GcIntervalS: seconds(uint64(s.GCInterval)),
+		Managed:     IsOwn(s.Family, s.Table),
 	}
 	for _, n := range s.FieldLens {
 		row.FieldLengths = append(row.FieldLengths, int64(n))
@@ -118,27 +118,27 @@ func (b *firewallRow) setOf(s *nft.Set) *registry.NftSet {
 		row.Policy = registry.Some(nft.SetPolicy.Name(s.Policy.Value))
 	}
 	for e := range s.Expressions() {
-		row.Expressions = append(row.Expressions, nftStateful(e))
+		row.Expressions = append(row.Expressions, statefulOf(e))
 	}
 	row.Comment, row.UserData = userData(s.UserData, nft.UserSetComment)
 	row.AutoMerge = wire.True(nft.UserData(s.UserData).Merges())
 	return row
 }
 
-func (b *firewallRow) rule(r *nft.Rule) *registry.NftRule {
+func (b *maker) rule(r *nft.Rule) *registry.NftRule {
 	row := &registry.NftRule{
-		Family:         registry.NftFamily(nftFamily(r.Family)),
+		Family:         registry.NftFamily(Family(r.Family)),
 		Table:          r.Table,
 		Chain:          r.Chain,
 		Handle:         wire.Counter(r.Handle),
 		Position:       wire.When(r.Position.Set, wire.Counter(r.Position.Value)),
 		CompatProtocol: optional(r.CompatProto),
 		CompatInvert:   wire.True(r.CompatFlags&nft.CompatInvert != 0),
-		Managed:        isManaged(r.Family, r.Table),
+		Managed:        IsOwn(r.Family, r.Table),
 	}
 	b.expressions = b.expressions[:0]
 	for e := range r.Expressions() {
-		x := nftExpression(r.Family, e)
+		x := expressionOf(r.Family, e)
 		if x.Counter != nil && !row.Packets.IsSet() {
 			row.Packets, row.Bytes = registry.Some(x.Counter.Packets), registry.Some(x.Counter.Bytes)
 		}
@@ -150,15 +150,15 @@ func (b *firewallRow) rule(r *nft.Rule) *registry.NftRule {
 	return row
 }
 
-func (b *firewallRow) object(o *nft.Object) *registry.NftObject {
+func (b *maker) object(o *nft.Object) *registry.NftObject {
 	row := &registry.NftObject{
-		Family:  registry.NftFamily(nftFamily(o.Family)),
+		Family:  registry.NftFamily(Family(o.Family)),
 		Table:   o.Table,
 		Name:    o.Name,
 		Handle:  wire.Counter(o.Handle),
 		Type:    nft.ObjectType.Name(o.Type),
 		Use:     wire.Number(true, o.Use),
-		Managed: isManaged(o.Family, o.Table),
+		Managed: IsOwn(o.Family, o.Table),
 	}
 	complete := false
 	if decode, ok := objectTypes[o.Type]; ok {
@@ -175,15 +175,15 @@ func (b *firewallRow) object(o *nft.Object) *registry.NftObject {
 
 // objectTypes decode the data of each type of object.
 var objectTypes = map[uint32]func(row *registry.NftObject, data []byte) (complete bool, err error){
-	nft.ObjectCounter:       ofObject(func(row *registry.NftObject, v *nft.Counter) { row.Counter = nftCounter(v) }),
-	nft.ObjectQuota:         ofObject(func(row *registry.NftObject, v *nft.Quota) { row.Quota = nftQuota(v) }),
-	nft.ObjectLimit:         ofObject(func(row *registry.NftObject, v *nft.Limit) { row.Limit = nftLimit(v) }),
-	nft.ObjectConnlimit:     ofObject(func(row *registry.NftObject, v *nft.Connlimit) { row.Connlimit = nftConnlimit(v) }),
-	nft.ObjectSynproxy:      ofObject(func(row *registry.NftObject, v *nft.Synproxy) { row.Synproxy = nftSynproxy(v) }),
-	nft.ObjectCtHelper:      ofObject(func(row *registry.NftObject, v *nft.CtHelper) { row.CtHelper = nftCtHelper(v) }),
-	nft.ObjectCtTimeout:     ofObject(func(row *registry.NftObject, v *nft.CtTimeout) { row.CtTimeout = nftCtTimeout(v) }),
-	nft.ObjectCtExpectation: ofObject(func(row *registry.NftObject, v *nft.CtExpectation) { row.CtExpectation = nftCtExpectation(v) }),
-	nft.ObjectTunnel:        ofObject(func(row *registry.NftObject, v *nft.Tunnel) { row.Tunnel = nftTunnelObject(v) }),
+	nft.ObjectCounter:       ofObject(func(row *registry.NftObject, v *nft.Counter) { row.Counter = counterOf(v) }),
+	nft.ObjectQuota:         ofObject(func(row *registry.NftObject, v *nft.Quota) { row.Quota = quotaOf(v) }),
+	nft.ObjectLimit:         ofObject(func(row *registry.NftObject, v *nft.Limit) { row.Limit = limitOf(v) }),
+	nft.ObjectConnlimit:     ofObject(func(row *registry.NftObject, v *nft.Connlimit) { row.Connlimit = connlimitOf(v) }),
+	nft.ObjectSynproxy:      ofObject(func(row *registry.NftObject, v *nft.Synproxy) { row.Synproxy = synproxyOf(v) }),
+	nft.ObjectCtHelper:      ofObject(func(row *registry.NftObject, v *nft.CtHelper) { row.CtHelper = ctHelperOf(v) }),
+	nft.ObjectCtTimeout:     ofObject(func(row *registry.NftObject, v *nft.CtTimeout) { row.CtTimeout = ctTimeoutOf(v) }),
+	nft.ObjectCtExpectation: ofObject(func(row *registry.NftObject, v *nft.CtExpectation) { row.CtExpectation = ctExpectationOf(v) }),
+	nft.ObjectTunnel:        ofObject(func(row *registry.NftObject, v *nft.Tunnel) { row.Tunnel = tunnelObject(v) }),
 	nft.ObjectSecmark:       ofObject(func(row *registry.NftObject, v *nft.Secmark) { row.Secmark = registry.NonZero(v.Context) }),
 }
 
@@ -199,13 +199,13 @@ func ofObject[T any, K nft.Kind[T]](set func(row *registry.NftObject, v *T)) fun
 }
 
 // l3Protocol is absent where an object is for every family.
-func l3Protocol(proto uint16) registry.Opt[string] { return wire.When(proto != 0, nftFamily(proto)) }
+func l3Protocol(proto uint16) registry.Opt[string] { return wire.When(proto != 0, Family(proto)) }
 
-func nftCtHelper(v *nft.CtHelper) *registry.NftCtHelper {
+func ctHelperOf(v *nft.CtHelper) *registry.NftCtHelper {
 	return &registry.NftCtHelper{Name: v.Name, L3protocol: l3Protocol(v.L3Proto), L4protocol: ct.ProtocolName(v.L4Proto)}
 }
 
-func nftCtTimeout(v *nft.CtTimeout) *registry.NftCtTimeout {
+func ctTimeoutOf(v *nft.CtTimeout) *registry.NftCtTimeout {
 	x := &registry.NftCtTimeout{
 		L3protocol: l3Protocol(v.L3Proto),
 		L4protocol: ct.ProtocolName(v.L4Proto),
@@ -217,7 +217,7 @@ func nftCtTimeout(v *nft.CtTimeout) *registry.NftCtTimeout {
 	return x
 }
 
-func nftCtExpectation(v *nft.CtExpectation) *registry.NftCtExpectation {
+func ctExpectationOf(v *nft.CtExpectation) *registry.NftCtExpectation {
 	return &registry.NftCtExpectation{
 		L3protocol: l3Protocol(v.L3Proto),
 		L4protocol: ct.ProtocolName(v.L4Proto),
@@ -227,7 +227,7 @@ func nftCtExpectation(v *nft.CtExpectation) *registry.NftCtExpectation {
 	}
 }
 
-func nftTunnelObject(v *nft.Tunnel) *registry.NftTunnelObject {
+func tunnelObject(v *nft.Tunnel) *registry.NftTunnelObject {
 	x := &registry.NftTunnelObject{
 		ID:              int64(v.ID),
 		Source:          wire.Addr(v.Src),

@@ -1,4 +1,4 @@
-package netops
+package ruleset
 
 import (
 	"sync"
@@ -28,7 +28,7 @@ func (c *elementChunk) add(e *nft.Element) {
 		KeyEnd:   wire.Hex(e.KeyEnd),
 		CatchAll: wire.True(e.CatchAll),
 		Data:     wire.Hex(e.Data),
-		Verdict:  nftVerdict(e.Verdict),
+		Verdict:  verdictOf(e.Verdict),
 		Object:   registry.NonZero(e.Object),
 		TimeoutS: wire.When(e.Timeout.Set, float64(e.Timeout.Value)/1000),
 		ExpiresS: wire.When(e.Expires.Set, float64(e.Expires.Value)/1000),
@@ -43,7 +43,7 @@ func (c *elementChunk) add(e *nft.Element) {
 		row.DataText = wire.When(ok, text)
 	}
 	for x := range e.Expressions() {
-		row.Expressions = append(row.Expressions, nftStateful(x))
+		row.Expressions = append(row.Expressions, statefulOf(x))
 	}
 	row.Comment, row.UserData = userData(e.UserData, nft.UserComment)
 	if c.elements == nil {
