@@ -75,6 +75,7 @@ func (n *Net) resume(ctx context.Context, w *state.Write, out *Restored) error {
 		out.Finished = append(out.Finished, in.Method)
 		return w.Done()
 	}
+	n.beforeSwitch(ctx, from, to)
 	err := n.transit(ctx, from, to, &taker{unmarked: true})
 	if err == nil {
 		n.afterSwitch(ctx, from, to)

@@ -186,6 +186,17 @@ func (n *Net) afterSwitch(ctx context.Context, from, to []spec) {
 	_ = n.followSwitch(ctx, from, to)
 }
 
+// beforeSwitch gives ovs-vswitchd a while to make what the database has of a write already, before the rest of it is
+// judged: it may have lost the database with us, and come back to it later.
+func (n *Net) beforeSwitch(ctx context.Context, from, to []spec) {
+	if !slices.ContainsFunc(slices.Concat(from, to), onOVS) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, mostOf(ctx, itemTime))
+	defer cancel()
+	_ = n.followSwitch(ctx, nil, nil)
+}
+
 // followSwitch waits until ovs-vswitchd has done what the database says, as a write does whose transaction was
 // answered, and until the interfaces of bridges that are no more are gone.
 func (n *Net) followSwitch(ctx context.Context, from, to []spec) error {
