@@ -125,12 +125,17 @@ type reader struct {
 
 // look reads what is needed. What is not there is not in the result, and no error.
 func (n *Net) look(ctx context.Context, want needs) (*held, error) {
+	return n.lookFurther(ctx, newHeld(), want)
+}
+
+// lookFurther is look where a part was read a moment ago, under the locks that still hold: links are not read again.
+func (n *Net) lookFurther(ctx context.Context, read *held, want needs) (*held, error) {
 	conn, err := n.sockets.Get()
 	if err != nil {
 		return nil, err
 	}
 	defer n.sockets.Put(conn)
-	r := reader{n, conn, newHeld()}
+	r := reader{n, conn, read}
 	return r.held, r.read(ctx, want)
 }
 

@@ -58,7 +58,12 @@ func (n *Net) BridgeAdd(ctx context.Context, p *registry.NetBridgeAddParams) (*r
 // standing is what lacks that an object stands, before it is made or made whole. Where it is not registered,
 // a link with its name is a conflict.
 func (n *Net) standing(ctx context.Context, want spec, registered bool, name string) (*lacking, error) {
-	h, err := n.look(ctx, want.needs())
+	return n.standingBy(ctx, newHeld(), want, registered, name)
+}
+
+// standingBy is standing where a part was read already: see lookFurther.
+func (n *Net) standingBy(ctx context.Context, read *held, want spec, registered bool, name string) (*lacking, error) {
+	h, err := n.lookFurther(ctx, read, want.needs())
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +132,7 @@ func (f *faults) checkAddress(path string, p netip.Prefix) {
 // bridgeOf makes the params a spec.
 func (n *Net) bridgeOf(p *registry.NetBridgeAddParams) bridgeSpec {
 	b := bridgeSpec{
-		Name: p.Name, MAC: p.MAC.Or(n.derivedMAC("bridge", p.Name)), MTU: int(p.MTU.Or(defaultMTU)), STP: p.Stp.Or(false),
+		Name: p.Name, MAC: n.macFor(p.MAC, "bridge", p.Name), MTU: int(p.MTU.Or(defaultMTU)), STP: p.Stp.Or(false),
 		VLANFiltering: p.VlanFiltering.Or(false), Addresses: p.Addresses, Up: p.Up.Or(true), Passing: !p.Persistent.Or(true), Tag: p.Tag.Or(""),
 		backed: backedBy(n.backendFor(p)),
 	}

@@ -156,6 +156,14 @@ func digest(words ...string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// macFor is the address that is asked for, else one that is derived.
+func (n *Net) macFor(asked registry.Opt[string], words ...string) string {
+	if mac, given := asked.Get(); given {
+		return mac
+	}
+	return n.derivedMAC(words...)
+}
+
 // derivedMAC is a locally administered unicast address, the same for the same words on the same node.
 func (n *Net) derivedMAC(words ...string) string {
 	d := digest(append([]string{n.nodeID()}, words...)...)

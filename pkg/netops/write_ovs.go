@@ -40,10 +40,15 @@ func (f *faults) checkOVSPort(pvid registry.Opt[int64], untagged []string, hairp
 
 // bridgeAt finds a bridge by name: one of ours, one of the kernel's, or one in Open vSwitch's database.
 func (n *Net) bridgeAt(ctx context.Context, name string) (bridgeAt, error) {
+	return n.bridgeBy(ctx, newHeld(), name)
+}
+
+// bridgeBy is bridgeAt, which adds what it reads of the kernel's links to what was read already.
+func (n *Net) bridgeBy(ctx context.Context, read *held, name string) (bridgeAt, error) {
 	if b, ok := n.kept.bridges.Get(name); ok && b.ovs() {
 		return bridgeAt{b.backed, name, b.MTU}, n.hasOVSBridge(ctx, name)
 	}
-	h, err := n.look(ctx, needs{links: []string{name}})
+	h, err := n.lookFurther(ctx, read, needs{links: []string{name}})
 	if err != nil {
 		return bridgeAt{}, err
 	}

@@ -28,15 +28,16 @@ func (n *Net) VMCreateTap(ctx context.Context, p *registry.NetVMCreateTapParams)
 		return nil, err
 	}
 	defer unlock()
+	read := newHeld()
 	want, registered := n.kept.taps.Get(key)
 	if registered {
 		if err := tapDifferences(p, &want).conflict("tap", want.Name); err != nil {
 			return nil, err
 		}
-	} else if want, err = n.tapOf(ctx, p, name); err != nil {
+	} else if want, err = n.tapOf(ctx, read, p, name); err != nil {
 		return nil, err
 	}
-	standing, err := n.standing(ctx, want, registered, want.Name)
+	standing, err := n.standingBy(ctx, read, want, registered, want.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +81,8 @@ func checkTap(p *registry.NetVMCreateTapParams) error {
 	return f.err()
 }
 
-// tapOf makes the params a spec.
-func (n *Net) tapOf(ctx context.Context, p *registry.NetVMCreateTapParams, name string) (tapSpec, error) {
+// tapOf makes the params a spec. What it reads of the bridge is in read then.
+func (n *Net) tapOf(ctx context.Context, read *held, p *registry.NetVMCreateTapParams, name string) (tapSpec, error) {
 	t := tapSpec{
 		VMID: p.VMID, NIC: int(p.Nic.Or(0)), Name: name, Bridge: p.Bridge.Or(""), MTU: int(p.MTU.Or(defaultMTU)),
 		OwnerUID: id32(p.OwnerUid), OwnerGID: id32(p.OwnerGid), MultiQueue: p.MultiQueue.Or(false), VnetHdr: p.VnetHdr.Or(false),
@@ -90,12 +91,12 @@ func (n *Net) tapOf(ctx context.Context, p *registry.NetVMCreateTapParams, name 
 		},
 		Tag: p.Tag.Or(""),
 	}
-	t.MAC = p.MAC.Or(n.derivedMAC("tap", p.VMID, strconv.Itoa(t.NIC)))
+	t.MAC = n.macFor(p.MAC, "tap", p.VMID, strconv.Itoa(t.NIC))
 	t.HostMAC = "fe" + t.MAC[2:]
 	if t.Bridge == "" {
 		return t, nil
 	}
-	at, err := n.bridgeAt(ctx, t.Bridge)
+	at, err := n.bridgeBy(ctx, read, t.Bridge)
 	if err != nil {
 		return t, err
 	}
