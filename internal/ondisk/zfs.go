@@ -1,20 +1,53 @@
 package ondisk
 
-import "strconv"
+import (
+	"io"
+	"strconv"
+)
 
 const (
 	zfsLabel  = 256 << 10 // a label; two stand at the start of a device and two at its end
 	zfsPairs  = 16 << 10  // where in it the names and values begin
 	zfsLength = 112 << 10
 
+	zfsRing  = 128 << 10  // where in it the uberblocks begin, which take the rest
+	zfsSlot  = 1 << 10    // the least that one takes
+	zfsMagic = 0x00bab10c // of an uberblock, in 64 bits
+
 	zfsUint64, zfsString, zfsList = 8, 9, 19 // DATA_TYPE_* of what is looked at
 )
+
+// Uberblocks lists where on a device of size bytes uberblocks of a ZFS pool stand, each by its magic number of 8 bytes. The list of
+// names and values makes a device a member; other programs (blkid(8)) know it by these alone. The errors are those of r.
+func Uberblocks(r io.ReaderAt, size int64) (places []int64, err error) {
+	ring := make([]byte, zfsLabel-zfsRing)
+	for _, label := range zfsLabels(size) {
+		at := label + zfsRing
+		if label < 0 || at+int64(len(ring)) > size {
+			continue
+		}
+		if _, err := r.ReadAt(ring, at); err != nil {
+			return nil, err
+		}
+		for slot := 0; slot < len(ring); slot += zfsSlot {
+			if b := ring[slot:]; le.Uint64(b) == zfsMagic || be.Uint64(b) == zfsMagic {
+				places = append(places, at+int64(slot))
+			}
+		}
+	}
+	return places, nil
+}
+
+// zfsLabels is where the labels begin.
+func zfsLabels(size int64) [4]int64 {
+	end := size - size%zfsLabel - 2*zfsLabel
+	return [...]int64{0, zfsLabel, end, end + zfsLabel}
+}
 
 // probeZFS reads the name-value list of a ZFS label, in XDR: the pool's name and number, and the
 // device's own.
 func probeZFS(d *device) *Signature {
-	end := d.size - d.size%zfsLabel - 2*zfsLabel
-	for _, label := range [...]int64{0, zfsLabel, end, end + zfsLabel} {
+	for _, label := range zfsLabels(d.size) {
 		head := d.at(label+zfsPairs, 16)
 		// The encoding is XDR, the byte order one of two, and the first pair has a size.
 		if head == nil || head[0] != 1 || head[1] > 1 || be.Uint32(head[12:]) == 0 {

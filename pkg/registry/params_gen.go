@@ -768,14 +768,15 @@ type VolFeasibleTopologiesParams struct {
 // VolCreatePartitionParams holds the params of vol.create_partition. In the free space of a disk, aligned to
 // 1 MiB; a blank disk gets a GPT first. The device node exists when the call returns. Refuses whatever is in
 // use, with or without force: busy names the holders. The disks under /, /boot, /usr and the state folder are
-// closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's UUID=, which
-// anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and
-// by-path links are fine. Where it is another device than expect says, nothing is touched (refused, rule
-// expectation). Here only the new partition's own extent is judged: that other partitions of the disk are in
-// use is no matter. A disk with another kind of table, or that is one filesystem or a member as a whole, is
-// conflict. A partition of the same uuid, type and label on the disk is created: false, whatever its size;
-// the same uuid with another type or label is conflict. Without uuid every call makes one more partition. No
-// extent that is long enough is resource_exhausted, limit free_extent; a full table limit gpt_entries.
+// closed (refused, rule system_disk); so is a disk without a medium (rule no_medium). The device is not named
+// by LABEL= or by a filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule
+// forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than
+// expect says, nothing is touched (refused, rule expectation). Here only the new partition's own extent is
+// judged: that other partitions of the disk are in use is no matter. A disk with another kind of table, or
+// that is one filesystem or a member as a whole, is conflict. A partition of the same uuid, type and label on
+// the disk is created: false, whatever its size; the same uuid with another type or label is conflict.
+// Without uuid every call makes one more partition. No extent that is long enough is resource_exhausted,
+// limit free_extent; a full table limit gpt_entries.
 type VolCreatePartitionParams struct {
 	// The disk.
 	Disk string `json:"disk"`
@@ -797,15 +798,15 @@ type VolCreatePartitionParams struct {
 
 // VolCreateFilesystemParams holds the params of vol.create_filesystem. Destroys what was on the device.
 // Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr
-// and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a
-// filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name);
-// PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing
-// is touched (refused, rule expectation). An existing signature or partition table is refused without force
-// (rule signature). A filesystem of the same uuid, type and label on the device is created: false, even with
-// force, so that a retry never wipes what came in between; the same uuid with another type or label is
-// conflict. A label that is not given is not compared. Without uuid a second call meets the first one's
-// signature. Runs mkfs of the type; where that is not installed tool_missing. What its kernel cannot mount is
-// made all the same.
+// and the state folder are closed (refused, rule system_disk); so is a disk without a medium (rule
+// no_medium). The device is not named by LABEL= or by a filesystem's UUID=, which anybody can forge who may
+// write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine.
+// Where it is another device than expect says, nothing is touched (refused, rule expectation). An existing
+// signature or partition table is refused without force (rule signature). A filesystem of the same uuid, type
+// and label on the device is created: false, even with force, so that a retry never wipes what came in
+// between; the same uuid with another type or label, or on another device, is conflict. A label that is not
+// given is not compared. Without uuid a second call meets the first one's signature. Runs mkfs of the type;
+// where that is not installed tool_missing. What its kernel cannot mount is made all the same.
 type VolCreateFilesystemParams struct {
 	// Partition, disk, array or mapping.
 	Device string `json:"device"`
@@ -1020,13 +1021,13 @@ type VolResizeMaxParams struct {
 // VolCreateMDArrayParams holds the params of vol.create_md_array. Destroys what was on the devices. It is
 // entered in the registry of arrays and assembled again at boot by its UUID, never short of members unasked.
 // Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr
-// and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a
-// filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name);
-// PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing
-// is touched (refused, rule expectation). An existing signature or partition table is refused without force
-// (rule signature). An array of that name over the same devices with the same level is created: false; with
-// others it is conflict. Runs mdadm; where that is not installed tool_missing; a kernel without the level is
-// unsupported.
+// and the state folder are closed (refused, rule system_disk); so is a disk without a medium (rule
+// no_medium). The device is not named by LABEL= or by a filesystem's UUID=, which anybody can forge who may
+// write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine.
+// Where it is another device than expect says, nothing is touched (refused, rule expectation). An existing
+// signature or partition table is refused without force (rule signature). An array of that name over the same
+// devices with the same level is created: false; with others it is conflict. Runs mdadm; where that is not
+// installed tool_missing; a kernel without the level is unsupported.
 type VolCreateMDArrayParams struct {
 	// Name of the array: /dev/md/NAME leads to it.
 	Name string `json:"name"`
@@ -1046,14 +1047,14 @@ type VolCreateMDArrayParams struct {
 // VolStopMDArrayParams holds the params of vol.stop_md_array. Takes it out of the kernel, removes its link
 // below /dev/md and strikes it from the registry, so that it is not assembled at boot. Refuses whatever is in
 // use, with or without force: busy names the holders. The disks under /, /boot, /usr and the state folder are
-// closed (refused, rule system_disk). The device is not named by LABEL= or by a filesystem's UUID=, which
-// anybody can forge who may write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and
-// by-path links are fine. Where it is another device than expect says, nothing is touched (refused, rule
-// expectation). With zero_superblocks its members forget that they ever belonged to it, and no call brings
-// the array back; without it `mdadm --assemble` does. A device name that leads nowhere is deleted: false;
-// where it is /dev/md/NAME of a registered array that does not run, that is struck off all the same
-// (unregistered: true), and with zero_superblocks the free devices that bear its superblock are wiped. A
-// device that is no array is conflict.
+// closed (refused, rule system_disk); so is a disk without a medium (rule no_medium). The device is not named
+// by LABEL= or by a filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule
+// forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than
+// expect says, nothing is touched (refused, rule expectation). With zero_superblocks its members forget that
+// they ever belonged to it, and no call brings the array back; without it `mdadm --assemble` does. A device
+// name that leads nowhere is deleted: false; where it is /dev/md/NAME of a registered array that does not
+// run, that is struck off all the same (unregistered: true), and with zero_superblocks the free devices that
+// bear its superblock are wiped. A device that is no array is conflict.
 type VolStopMDArrayParams struct {
 	// The array.
 	Device string `json:"device"`
@@ -1065,15 +1066,15 @@ type VolStopMDArrayParams struct {
 
 // VolCreateBtrfsRaidParams holds the params of vol.create_btrfs_raid. Destroys what was on the devices.
 // Refuses whatever is in use, with or without force: busy names the holders. The disks under /, /boot, /usr
-// and the state folder are closed (refused, rule system_disk). The device is not named by LABEL= or by a
-// filesystem's UUID=, which anybody can forge who may write to a disk (refused, rule forgeable_name);
-// PARTUUID=, /dev/disk/by-id and by-path links are fine. Where it is another device than expect says, nothing
-// is touched (refused, rule expectation). An existing signature or partition table is refused without force
-// (rule signature); raid5 and raid6, which lose data at a power cut, are refused without force (rule raid56).
-// A btrfs of the same uuid and label over the same devices is created: false, even with force; the same uuid
-// with another label or other devices is conflict. Without uuid a second call meets the first one's
-// signatures. Fewer devices than the level needs is invalid_params. Runs mkfs.btrfs; where that is not
-// installed tool_missing.
+// and the state folder are closed (refused, rule system_disk); so is a disk without a medium (rule
+// no_medium). The device is not named by LABEL= or by a filesystem's UUID=, which anybody can forge who may
+// write to a disk (refused, rule forgeable_name); PARTUUID=, /dev/disk/by-id and by-path links are fine.
+// Where it is another device than expect says, nothing is touched (refused, rule expectation). An existing
+// signature or partition table is refused without force (rule signature); raid5 and raid6, which lose data at
+// a power cut, are refused without force (rule raid56). A btrfs of the same uuid and label over the same
+// devices is created: false, even with force; the same uuid with another label or other devices is conflict.
+// Without uuid a second call meets the first one's signatures. Fewer devices than the level needs is
+// invalid_params. Runs mkfs.btrfs; where that is not installed tool_missing.
 type VolCreateBtrfsRaidParams struct {
 	// Its devices; none twice. At least 2 for raid0, raid1, raid10 and raid5, 3 for raid1c3 and raid6, 4 for
 	// raid1c4.

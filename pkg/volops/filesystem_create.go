@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/blk"
+	"github.com/geomind/my_os_server/internal/btrfs"
 	"github.com/geomind/my_os_server/internal/fault"
 	"github.com/geomind/my_os_server/internal/gpt"
 	"github.com/geomind/my_os_server/internal/hang"
@@ -76,6 +77,9 @@ func (w *formatting) run(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
+	if err := w.elsewhere(ctx); err != nil {
+		return false, err
+	}
 	if err := w.mkfs.program.Installed(); err != nil {
 		return false, toolError(err, registry.AppliedNo)
 	}
@@ -86,6 +90,7 @@ func (w *formatting) run(ctx context.Context) (bool, error) {
 	if err := make(ctx); err != nil {
 		return false, err
 	}
+	w.makeKnown(ctx)
 	w.v.settle(w.targets)
 	return true, nil
 }
@@ -172,6 +177,42 @@ func (w *formatting) conflict(t *target, differences []registry.Difference) erro
 		ConflictData: registry.ConflictData{Resource: "filesystem", ID: w.mkfs.uuid, Differences: differences},
 		Message:      fmt.Sprintf("%s bears that uuid already, with another %s", t.path(), differences[0].Field),
 	}
+}
+
+// elsewhere refuses the uuid of a filesystem that stands on another device: nobody could tell them apart by it, and no
+// mount of either could be restored. Devices that cannot be read bear nothing.
+func (w *formatting) elsewhere(ctx context.Context) error {
+	if w.mkfs.uuid == "" {
+		return nil
+	}
+	allowed, cancel := newAllowance(ctx)
+	defer cancel()
+	d := w.v.devices(allowed)
+	defer d.close()
+	s, err := d.sysfs()
+	if err != nil {
+		return notApplied(err)
+	}
+	list, err := d.scan(s, "UUID", w.mkfs.uuid)
+	if err != nil {
+		return notApplied(err)
+	}
+	for _, n := range list {
+		dev := d.get(n)
+		if dev == nil || slices.ContainsFunc(w.targets, func(t *target) bool { return t.ends(n) }) {
+			continue
+		}
+		return &registry.ConflictError{
+			ConflictData: registry.ConflictData{Resource: "filesystem", ID: w.mkfs.uuid},
+			Message:      fmt.Sprintf("%s bears that uuid already, and two filesystems with one uuid cannot be told apart", dev.path),
+		}
+	}
+	return nil
+}
+
+// ends tells whether what stands on the device with a number ends when the target is written to as a whole.
+func (t *target) ends(n blk.Number) bool {
+	return n == t.number || t.partition == nil && slices.ContainsFunc(t.disk.Partitions, func(p blk.Partition) bool { return p.Number == n })
 }
 
 // overwrites refuses to end what stands on a device, unless the call forces it.
@@ -359,29 +400,51 @@ func (w *formatting) verify(t *target, f *os.File) error {
 	return nil
 }
 
-// wipe overwrites the marks of other formats than the new one.
+// mostMarks is how often a format's mark is looked for again: ZFS has four, two of them at the end.
+const mostMarks = 16
+
+// wipe overwrites the marks of other formats than the new one, each as often as it is found.
 func (w *formatting) wipe(t *target, f *os.File) error {
-	list, err := ondisk.Signatures(f, t.size)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", t.path(), err)
-	}
-	for _, s := range list {
-		if s.Type == w.mkfs.typ {
-			continue
+	for range mostMarks {
+		list, err := ondisk.Signatures(f, t.size)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", t.path(), err)
 		}
-		if _, err := f.WriteAt(make([]byte, len(s.Magic)), s.MagicOffset); err != nil {
-			return fmt.Errorf("wipe %s off %s: %w", s.Type, t.path(), err)
+		list = slices.DeleteFunc(list, func(s ondisk.Signature) bool { return s.Type == w.mkfs.typ })
+		if len(list) == 0 {
+			break
+		}
+		for _, s := range list {
+			if err := wipeMark(f, t.size, s); err != nil {
+				return fmt.Errorf("wipe %s off %s: %w", s.Type, t.path(), err)
+			}
 		}
 	}
 	if t.partition != nil {
 		return nil
 	}
 	for _, p := range t.disk.Partitions {
+		_ = btrfs.ForgetDevice(w.v.root+"/dev/btrfs-control", w.v.root+nodePath(p.Name)) // by its node, as long as that is there
 		if err := forget(f, p.Index); err != nil {
 			return err
 		}
 	}
 	return w.wipeTable(t, f)
+}
+
+// wipeMark overwrites the mark of a format, and of ZFS the others that it is known by.
+func wipeMark(f *os.File, size int64, s ondisk.Signature) error {
+	if s.Type == "zfs_member" {
+		places, err := ondisk.Uberblocks(f, size)
+		for i := 0; err == nil && i < len(places); i++ {
+			_, err = f.WriteAt(make([]byte, 8), places[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := f.WriteAt(make([]byte, len(s.Magic)), s.MagicOffset)
+	return err
 }
 
 // forget has the kernel forget a partition. Whoever only looks at it at this moment is waited for.

@@ -33,6 +33,9 @@ func (t *target) guard(ctx context.Context) error {
 
 // closed refuses what is never written to.
 func (t *target) closed(ctx context.Context) error {
+	if t.size == 0 {
+		return refused("no_medium", "", t.path()+" has no bytes to write to: there is no medium in the drive, or nothing is attached to the device")
+	}
 	if t.disk.ReadOnly {
 		return refused("read_only", "", t.path()+" takes no writes: it is read-only")
 	}

@@ -10,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/geomind/my_os_server/internal/btrfs"
 	"github.com/geomind/my_os_server/internal/fault"
 	"github.com/geomind/my_os_server/internal/hang"
 	"github.com/geomind/my_os_server/internal/mount"
@@ -347,34 +346,6 @@ func (m *mounting) sameOptions(there *mount.Mount) bool {
 	return !slices.ContainsFunc(m.params.Options, func(o string) bool { return !slices.Contains(shown, o) })
 }
 
-// scanMembers tells the kernel of the other devices of a btrfs with several, which it mounts only from what it
-// was told of. Those that cannot be read are missing then, which the mount reports.
-func (v *Vol) scanMembers(ctx context.Context, t *target) {
-	s := t.contents.Signature
-	if s.Type != "btrfs" || s.Devices < 2 {
-		return
-	}
-	l, err := v.scanDisks(ctx, "")
-	if err != nil {
-		return
-	}
-	defer l.close()
-	f := &filesystemList{diskScan: l}
-	if l.each(ctx, f.takeDisk) != nil {
-		return
-	}
-	for _, e := range f.found {
-		if e.signature == nil || e.signature.UUID != s.UUID {
-			continue
-		}
-		for _, member := range e.members {
-			_, _ = hang.Do(ctx, v.calls, member.number, func() (struct{}, error) {
-				return struct{}{}, btrfs.ScanDevice(v.root+"/dev/btrfs-control", v.root+nodePath(member.name))
-			})
-		}
-	}
-}
-
 // mountError turns what the kernel has against a mount into the answer.
 func mountError(err error, fstype string) error {
 	var e *mount.Error
@@ -392,9 +363,13 @@ func mountError(err error, fstype string) error {
 	}
 	var errno unix.Errno
 	errors.As(e.Err, &errno)
+	message := e.Error()
+	if fstype == "btrfs" && errno == unix.EEXIST {
+		message += knownTwice
+	}
 	return &registry.OSError{
 		OsErrorData: registry.OsErrorData{Op: e.Op + " " + fstype, Errno: errnoName(errno), Text: registry.NonZero(strings.Join(e.Log, "\n")), Applied: registry.Some(registry.AppliedNo)},
-		Message:     e.Error(),
+		Message:     message,
 	}
 }
 

@@ -218,6 +218,9 @@ func (g *growing) growPartition(ctx context.Context, d *devices, t *target) (boo
 	}
 	now := t.extent(t.partition)
 	if end <= now.end {
+		if e := m.contents.Table.Entry(t.partition.Index); e.End() == now.end { // what was cut off after its last step
+			g.v.settle(h.targets, tableWrites...)
+		}
 		return false, nil
 	}
 	writers := inuse.Device{Name: whole.name, Number: whole.number, WritersOnly: true}

@@ -354,7 +354,7 @@ func prefixed(prefix, s string) string {
 // interruptedResource is what a write to a device or a deletion was about.
 func interruptedResource(method string) string {
 	switch method {
-	case "vol.create_partition":
+	case "vol.create_partition", "vol.resize_max":
 		return "disk"
 	case "vol.delete_subvolume":
 		return "subvolume"
