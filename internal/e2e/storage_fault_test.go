@@ -38,7 +38,7 @@ func bearsUUID(s *storageScene) string {
 // uuid is what is to be made: FAT has a form of its own.
 func (s *storageScene) uuid() string {
 	if s.typ == "vfat" {
-		return "0FC6-3DAF"
+		return crashVolumeID
 	}
 	return crashUUID
 }
