@@ -3,12 +3,12 @@ package netops
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/ct"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 )
 
 // Flows outlive the rules that made them, and those which are known already do not look at new ones. So the
@@ -20,9 +20,9 @@ type flowJudge interface {
 	// flows is what of connection tracking may be concerned.
 	flows() ct.Filter
 	// made tells whether the entry translated a flow.
-	made(e *ct.Entry, f *hostFacts) bool
+	made(e *ct.Entry, f *owntable.Facts) bool
 	// passed tells whether it would have, had it been there.
-	passed(e *ct.Entry, f *hostFacts) bool
+	passed(e *ct.Entry, f *owntable.Facts) bool
 }
 
 // dropFlows ends the flows that an entry translated, or those that went past it.
@@ -88,7 +88,7 @@ func addressFamily(nf uint8) uint8 {
 }
 
 func (d dnatSpec) flows() ct.Filter {
-	proto := protocolNumbers[d.Protocol]
+	proto := owntable.ProtocolNumber(d.Protocol)
 	return ct.Filter{Family: addressFamily(d.family()), Protocol: &proto, Source: d.Source}
 }
 
@@ -98,18 +98,18 @@ func (d dnatSpec) target(e *ct.Entry) (port uint16, ok bool) {
 	return uint16(d.ToPort + asked - d.Port), asked >= d.Port && asked <= d.last()
 }
 
-func (d dnatSpec) made(e *ct.Entry, _ *hostFacts) bool {
+func (d dnatSpec) made(e *ct.Entry, _ *owntable.Facts) bool {
 	port, ok := d.target(e)
 	return ok && e.Status&statusDNAT != 0 && e.Reply.Src == d.ToAddress && e.Reply.SrcPort == port &&
 		(!d.Destination.IsValid() || e.Original.Dst == d.Destination)
 }
 
-func (d dnatSpec) passed(e *ct.Entry, f *hostFacts) bool {
+func (d dnatSpec) passed(e *ct.Entry, f *owntable.Facts) bool {
 	if _, ok := d.target(e); !ok || d.made(e, f) {
 		return false
 	}
 	dst := e.Original.Dst
-	switch name, mine := f.own[dst]; {
+	switch name, mine := f.Addresses[dst]; {
 	case d.Destination.IsValid():
 		return dst == d.Destination
 	case d.Interface != "":
@@ -124,8 +124,8 @@ func (f firewallSpec) flows() ct.Filter {
 	if family := f.family(); family != 0 {
 		filter.Family = addressFamily(family)
 	}
-	if f.Protocol != protocolAny {
-		proto := protocolNumbers[f.Protocol]
+	if f.Protocol != owntable.ProtocolAny {
+		proto := owntable.ProtocolNumber(f.Protocol)
 		filter.Protocol = &proto
 	}
 	return filter
@@ -133,18 +133,18 @@ func (f firewallSpec) flows() ct.Filter {
 
 // admits tells whether the rule lets a flow in. The kernel does not keep by which interface a flow came: that is taken to
 // be the one that has the address.
-func (f firewallSpec) admits(e *ct.Entry, facts *hostFacts) bool {
+func (f firewallSpec) admits(e *ct.Entry, facts *owntable.Facts) bool {
 	dst := e.Original.Dst
-	name, own := facts.own[dst]
+	name, own := facts.Addresses[dst]
 	port := int(e.Original.DstPort)
 	switch {
-	case !own && !dst.IsLinkLocalUnicast() && !dst.IsMulticast(), e.Status&statusDNAT != 0, facts.isOwn(e.Original.Src):
+	case !own && !dst.IsLinkLocalUnicast() && !dst.IsMulticast(), e.Status&statusDNAT != 0, facts.IsOwn(e.Original.Src):
 		return false
-	case f.Protocol != protocolAny && protocolNumbers[f.Protocol] != e.Original.Proto:
+	case f.Protocol != owntable.ProtocolAny && owntable.ProtocolNumber(f.Protocol) != e.Original.Proto:
 		return false
 	case f.Port != 0 && (port < f.Port || port > max(f.Port, f.PortEnd)):
 		return false
-	case f.family() != 0 && f.family() != nfFamily(dst):
+	case f.family() != 0 && f.family() != owntable.FamilyOf(dst):
 		return false
 	case f.Source.IsValid() && !f.Source.Contains(e.Original.Src):
 		return false
@@ -155,8 +155,8 @@ func (f firewallSpec) admits(e *ct.Entry, facts *hostFacts) bool {
 // keepsOpen tells whether a flow is for a port that stays open.
 func (s inputPolicySpec) keepsOpen(e *ct.Entry) bool {
 	for _, text := range s.Kept {
-		r, err := parsePorts(text)
-		if err == nil && protocolNumbers[r.protocol] == e.Original.Proto && r.first <= int(e.Original.DstPort) && int(e.Original.DstPort) <= r.last {
+		r, err := owntable.ParsePorts(text)
+		if err == nil && owntable.ProtocolNumber(r.Protocol) == e.Original.Proto && r.First <= int(e.Original.DstPort) && int(e.Original.DstPort) <= r.Last {
 			return true
 		}
 	}
@@ -167,7 +167,7 @@ func (s snatSpec) flows() ct.Filter {
 	return ct.Filter{Family: addressFamily(s.family()), Source: s.Source}
 }
 
-func (s snatSpec) made(e *ct.Entry, f *hostFacts) bool {
+func (s snatSpec) made(e *ct.Entry, f *owntable.Facts) bool {
 	if e.Status&statusSNAT == 0 || s.Source.Contains(e.Reply.Src) { // that is a caller of its own network
 		return false
 	}
@@ -175,17 +175,12 @@ func (s snatSpec) made(e *ct.Entry, f *hostFacts) bool {
 	case s.ToAddress.IsValid():
 		return e.Reply.Dst == s.ToAddress
 	case s.OutInterface != "":
-		return f.own[e.Reply.Dst] == s.OutInterface
+		return f.Addresses[e.Reply.Dst] == s.OutInterface
 	}
 	return e.Reply.Dst != e.Original.Src
 }
 
-func (s snatSpec) passed(e *ct.Entry, f *hostFacts) bool {
+func (s snatSpec) passed(e *ct.Entry, f *owntable.Facts) bool {
 	dst := e.Reply.Src
-	return e.Status&statusSNAT == 0 && !s.Source.Contains(dst) && !f.isOwn(dst) && !dst.IsMulticast()
-}
-
-func (f *hostFacts) isOwn(a netip.Addr) bool {
-	_, mine := f.own[a]
-	return mine || a.IsLoopback()
+	return e.Status&statusSNAT == 0 && !s.Source.Contains(dst) && !f.IsOwn(dst) && !dst.IsMulticast()
 }

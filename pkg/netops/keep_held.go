@@ -12,6 +12,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/rtnl"
 	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 )
 
@@ -23,7 +24,7 @@ type held struct {
 	routes map[ownKey][]heldRoute
 
 	table    *heldTable // nil: there is none, or it was not looked at
-	elements map[elementRef]heldElement
+	elements map[owntable.Ref]heldElement
 	settings map[string]int64        // by path below /proc/sys/net
 	hairpins map[string]*heldHairpin // by bridge; nil: nothing was looked at
 	ovs      *heldOVS                // nil: nothing of it was looked at
@@ -93,13 +94,13 @@ type needs struct {
 	addresses []string // of links, by name
 	vlans     []string // of bridge ports, by name
 	routes    []ownKey
-	table     bool         // chains, rules and sets of the own table
-	elements  []elementRef // of its sets
-	sets      []string     // of the own table, whole; goes with table
-	settings  []string     // by path below /proc/sys/net
-	switched  []string     // bridges and ports of Open vSwitch, by name
-	hairpins  []string     // bridges whose ports may get hairpin
-	allPorts  []string     // of these, those of which all ports of ours are looked at
+	table     bool           // chains, rules and sets of the own table
+	elements  []owntable.Ref // of its sets
+	sets      []string       // of the own table, whole; goes with table
+	settings  []string       // by path below /proc/sys/net
+	switched  []string       // bridges and ports of Open vSwitch, by name
+	hairpins  []string       // bridges whose ports may get hairpin
+	allPorts  []string       // of these, those of which all ports of ours are looked at
 }
 
 func (n *needs) add(other needs) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -35,7 +36,7 @@ func (r *reader) table(ctx context.Context, want needs) error {
 	if !want.table && len(want.elements) == 0 {
 		return nil
 	}
-	r.held.elements = map[elementRef]heldElement{}
+	r.held.elements = map[owntable.Ref]heldElement{}
 	conn, err := r.net.filters.Get()
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func (r *reader) table(ctx context.Context, want needs) error {
 		}
 	}
 	for _, ref := range want.elements {
-		e, err := conn.Element(ctx, nft.Ref{Family: own.Family, Table: own.Table, Name: ref.set}, []byte(ref.key))
+		e, err := conn.Element(ctx, nft.Ref{Family: own.Family, Table: own.Table, Name: ref.Set}, []byte(ref.Key))
 		if err != nil {
 			return err
 		}
@@ -94,7 +95,7 @@ func readTable(ctx context.Context, conn *nft.Conn) (t *heldTable, err error) {
 		}
 		t = &heldTable{chains: map[string][]string{}, sets: map[string]nft.Ref{}}
 		second, err := wire.Each(conn.Chains(ctx, filter), func(c *nft.Chain) error {
-			t.chains[chainText(c.Name, c.Type, c.Hook, c.Priority, c.Policy)] = nil
+			t.chains[owntable.ChainText(c.Name, c.Type, c.Hook, c.Priority, c.Policy)] = nil
 			return nil
 		})
 		if err != nil {
@@ -111,19 +112,6 @@ func readTable(ctx context.Context, conn *nft.Conn) (t *heldTable, err error) {
 		return first || second || third || fourth, err
 	})
 	return t, err
-}
-
-// chainText is a chain's name and, of one that packets come to by themselves, where they come from and whether they
-// are dropped at its end.
-func chainText(name, typ string, hook uint32, priority int32, policy nft.Opt[uint32]) string {
-	if typ == "" {
-		return name
-	}
-	text := fmt.Sprintf("%s %s %d %d", name, typ, hook, priority)
-	if policy.Set && policy.Value == nfDrop {
-		text += " policy drop"
-	}
-	return text
 }
 
 func (t *heldTable) addRule(r *nft.Rule) {
@@ -158,7 +146,7 @@ func (r *reader) elementsOf(ctx context.Context, conn *nft.Conn, name string) er
 	}
 	_, err := wire.Gathered(func() (bool, error) {
 		return wire.Each(conn.Elements(ctx, ref), func(e *nft.Element) error {
-			r.held.elements[elementRef{name, string(e.Key)}] = heldOf(e)
+			r.held.elements[owntable.Ref{Set: name, Key: string(e.Key)}] = heldOf(e)
 			return nil
 		})
 	})
@@ -193,19 +181,19 @@ func (s tableSpec) plan(h *held) (p plan) {
 		p.steps = []step{rebuildTable{s.line()}}
 		return p
 	}
-	chains, sets := tableFor(inOrderOfRules(shapes))
+	chains, sets := owntable.For(owntable.InOrder(shapes))
 	for _, c := range chains {
 		var names []string
-		for _, r := range c.rules {
-			names = append(names, r.name)
+		for _, r := range c.Rules {
+			names = append(names, r.Name)
 		}
-		have, there := h.table.chains[c.text()]
+		have, there := h.table.chains[c.Text()]
 		if !there || !slices.Equal(have, names) {
 			p.differ("chain "+c.Name, strings.Join(names, ", "), strings.Join(have, ", "), nil)
 		}
 	}
 	for sh := range shapes {
-		sets = append(sets, sh.set())
+		sets = append(sets, sh.Set())
 	}
 	for _, set := range sets {
 		if _, there := h.table.sets[set.Name]; !there {
@@ -257,20 +245,20 @@ func (s rebuildTable) take(ctx context.Context, t *taker) error {
 func planEntry(e entry, h *held) (p plan) {
 	present, wrong := 0, 0
 	for _, el := range e.elements() {
-		have, there := h.elements[el.ref()]
+		have, there := h.elements[el.Ref()]
 		switch {
 		case !there:
 			continue
-		case !bytes.Equal(have.data, el.data) && el.data != nil, !el.shared && have.label != e.label():
+		case !bytes.Equal(have.data, el.Data) && el.Data != nil, !el.Shared && have.label != e.label():
 			wrong++
 		}
-		if !el.shared {
+		if !el.Shared {
 			present++
 		}
 	}
 	missing := false
 	for _, el := range e.elements() {
-		if _, there := h.elements[el.ref()]; !there {
+		if _, there := h.elements[el.Ref()]; !there {
 			missing = true
 		}
 	}
@@ -289,7 +277,7 @@ const tableSpecLine = "table inet " + ruleset.OwnTable + " anew"
 // planRemoval takes the elements of an entry away, unless they are another's or gone.
 func planRemoval(e entry, h *held) (p plan) {
 	for _, el := range e.elements() {
-		if have, there := h.elements[el.ref()]; there && !el.shared && have.label == e.label() {
+		if have, there := h.elements[el.Ref()]; there && !el.Shared && have.label == e.label() {
 			return plan{steps: []step{dropEntry{e}}}
 		}
 	}
@@ -299,7 +287,7 @@ func planRemoval(e entry, h *held) (p plan) {
 // needsOf are all elements of an entry.
 func needsOf(e entry) (n needs) {
 	for _, el := range e.elements() {
-		n.elements = append(n.elements, el.ref())
+		n.elements = append(n.elements, el.Ref())
 	}
 	return n
 }
@@ -312,7 +300,7 @@ func (n *Net) strayElements(ctx context.Context) (list []stray, err error) {
 	}
 	defer n.filters.Put(conn)
 	r := reader{net: n, held: newHeld()}
-	r.held.elements = map[elementRef]heldElement{}
+	r.held.elements = map[owntable.Ref]heldElement{}
 	r.held.table, err = readTable(ctx, conn)
 	if errors.Is(err, nft.ErrNoTables) || err == nil && r.held.table == nil {
 		return nil, nil
@@ -324,10 +312,10 @@ func (n *Net) strayElements(ctx context.Context) (list []stray, err error) {
 		return nil, err
 	}
 	wanted, shapes := n.kept.wanted()
-	chains, sets := tableFor(inOrderOfRules(shapes))
+	chains, sets := owntable.For(owntable.InOrder(shapes))
 	for ref, have := range r.held.elements {
-		if !wanted[ref] && !slices.ContainsFunc(sets, func(s nft.NewSet) bool { return s.Name == ref.set }) {
-			list = append(list, strayInTable(fmt.Sprintf("element %x of set %s", ref.key, ref.set), "an element with the comment "+have.label))
+		if !wanted[ref] && !slices.ContainsFunc(sets, func(s nft.NewSet) bool { return s.Name == ref.Set }) {
+			list = append(list, strayInTable(fmt.Sprintf("element %x of set %s", ref.Key, ref.Set), "an element with the comment "+have.label))
 		}
 	}
 	for name := range r.held.table.sets {
@@ -336,16 +324,16 @@ func (n *Net) strayElements(ctx context.Context) (list []stray, err error) {
 		}
 	}
 	for text := range r.held.table.chains {
-		if !slices.ContainsFunc(chains, func(c chainWant) bool { return c.text() == text }) {
+		if !slices.ContainsFunc(chains, func(c owntable.Chain) bool { return c.Text() == text }) {
 			list = append(list, strayInTable("chain "+text, "a chain"))
 		}
 	}
 	return list, nil
 }
 
-func hasShape(shapes map[shape]bool, name string) bool {
+func hasShape(shapes map[owntable.Shape]bool, name string) bool {
 	for s := range shapes {
-		if s.name() == name {
+		if s.Name() == name {
 			return true
 		}
 	}

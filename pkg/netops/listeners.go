@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/geomind/my_os_server/internal/sockdiag"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 )
 
 // listener is a socket of the node that takes what comes for a port.
@@ -34,7 +35,7 @@ const (
 
 // listeners are those of a protocol, on ports from first to last.
 func (n *Net) listeners(ctx context.Context, protocol string, first, last int, yield func(listener) bool) error {
-	err := n.diagnosed(ctx, protocolNumbers[protocol], first, last, yield)
+	err := n.diagnosed(ctx, owntable.ProtocolNumber(protocol), first, last, yield)
 	if !errors.Is(err, sockdiag.ErrUnsupported) {
 		return err
 	}
@@ -133,7 +134,7 @@ func parseListener(text string) (l listener, ok bool) {
 }
 
 // takes tells whether the listener would get what a forward is for.
-func (l listener) takes(d *dnatSpec, f *hostFacts) bool {
+func (l listener) takes(d *dnatSpec, f *owntable.Facts) bool {
 	if l.port < d.Port || l.port > d.last() || l.address.IsLoopback() {
 		return false
 	}
@@ -146,7 +147,7 @@ func (l listener) takes(d *dnatSpec, f *hostFacts) bool {
 	case d.Destination.IsValid():
 		return l.address == d.Destination
 	case d.Interface != "":
-		return f.own[l.address] == d.Interface
+		return f.Addresses[l.address] == d.Interface
 	}
 	return true
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/state"
 	"github.com/geomind/my_os_server/internal/sysctl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 )
 
 // forwardingNeed is what an entry needs of the kernel's settings.
@@ -126,9 +127,9 @@ func (n *Net) freed(e entry, family uint8, opens []string) (list []forwardingSpe
 	n.kept.table.mu.Lock()
 	defer n.kept.table.mu.Unlock()
 	free := map[string]bool{}
-	closed := closedElements(family, opens)
+	closed := owntable.ClosedElements(family, opens)
 	for i := range closed {
-		if !n.kept.table.others(holder{closed[i].shape.name(), string(closed[i].key)}, e.id()) {
+		if !n.kept.table.others(holder{closed[i].Set(), string(closed[i].Key)}, e.id()) {
 			free[opens[i]] = true
 		}
 	}
@@ -139,7 +140,7 @@ func (n *Net) freed(e entry, family uint8, opens []string) (list []forwardingSpe
 	}
 	slices.SortFunc(list, func(a, b forwardingSpec) int { // as they were made
 		if a.Setting != b.Setting {
-			return flagRank(a.Setting == settingForwarding) - flagRank(b.Setting == settingForwarding)
+			return boolInt(a.Setting == settingForwarding) - boolInt(b.Setting == settingForwarding)
 		}
 		return 0
 	})

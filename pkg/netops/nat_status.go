@@ -12,6 +12,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -63,7 +64,7 @@ func (n *Net) NATStatus(ctx context.Context, p *registry.NetNATStatusParams) (*r
 // wholeTable reads the own table with all elements.
 func (n *Net) wholeTable(ctx context.Context) (*held, error) {
 	r := reader{net: n, held: newHeld()}
-	r.held.elements = map[elementRef]heldElement{}
+	r.held.elements = map[owntable.Ref]heldElement{}
 	conn, err := n.filters.Get()
 	if err != nil {
 		return nil, err
@@ -83,7 +84,7 @@ func (n *Net) wholeTable(ctx context.Context) (*held, error) {
 func (h *held) countersOf(e entry) (packets, bytes int64, there bool) {
 	there = true
 	for _, el := range e.elements() {
-		have, ok := h.elements[el.ref()]
+		have, ok := h.elements[el.Ref()]
 		there = there && ok
 		packets, bytes = packets+wire.Counter(have.packets), bytes+wire.Counter(have.bytes)
 	}

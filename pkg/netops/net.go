@@ -6,7 +6,8 @@
 // sockets and what it was asked to make. Where the kernel has no answer a member is absent; nothing is guessed.
 //
 // What can stand without a Net has a room of its own: internal/wire the values and lists of the table,
-// internal/kernelrow the rows for objects of the kernel, internal/ruleset the items of what nf_tables has.
+// internal/kernelrow the rows for objects of the kernel, internal/ruleset the items of what nf_tables has,
+// internal/owntable what stands in the daemon's own table.
 //
 // One file, or a few of one prefix, holds one object:
 //
@@ -17,7 +18,7 @@
 //	status health unavailable blocked         what is well here, what cannot work, who else may drop
 //	keep                                      what is registered. For each kind its spec and plan(want, have); the kernel's
 //	                                          side (keep_held.go), the steps, writes, the start, what waits or is not known
-//	table                                     the own nftables table: its shapes, its plan, what it follows of the host
+//	table                                     the own nftables table as a state: its changes, and what it follows of the host
 //	write nat                                 the methods that write, each a spec for keep
 //	reconcile verify policy                   drift, told or mended; the input policy and its trial
 //	leasing                                   the daemon's own leases (DHCPv4, DHCPv6) and resolv.conf

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -27,22 +28,22 @@ const trialGrace = 5 * time.Second
 const confirmUsual = time.Minute
 
 // portSSH stays open whatever the configuration says.
-var portSSH = portRun{"tcp", 22, 22}
+var portSSH = owntable.Ports{Protocol: "tcp", First: 22, Last: 22}
 
 // ports are those that stay open, and are not to be taken away by a port forward.
-func (p *InputPolicy) ports() (list []portRun, err error) {
-	list = []portRun{portSSH}
+func (p *InputPolicy) ports() (list []owntable.Ports, err error) {
+	list = []owntable.Ports{portSSH}
 	for _, text := range p.KeepOpen {
-		run, err := parsePorts(text)
+		run, err := owntable.ParsePorts(text)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, run)
 	}
-	return joinPorts(list), nil
+	return owntable.JoinPorts(list), nil
 }
 
-func portTexts(list []portRun) (texts []string) {
+func portTexts(list []owntable.Ports) (texts []string) {
 	for _, r := range list {
 		texts = append(texts, r.String())
 	}
@@ -65,7 +66,7 @@ type policing struct {
 
 	mu    sync.Mutex
 	asked InputPolicy
-	ports []portRun
+	ports []owntable.Ports
 	until time.Time // the end of the trial; zero: there is none
 	timer *time.Timer
 	fault string // why the policy is not as asked for; "": it is
@@ -92,11 +93,11 @@ func (p *policing) ask(asked InputPolicy) error {
 }
 
 // keepsOpen is the first of the ports that stay open which a port forward would take.
-func (p *policing) keepsOpen(d *dnatSpec) (found portRun, taken bool) {
+func (p *policing) keepsOpen(d *dnatSpec) (found owntable.Ports, taken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.ports {
-		if r.has(d.Protocol, d.Port, d.last()) {
+		if r.Has(d.Protocol, d.Port, d.last()) {
 			return r, true
 		}
 	}
@@ -189,10 +190,10 @@ func (p *policing) settle(ctx context.Context, again bool) error {
 // opensMore tells whether all that one list has open is open in another too.
 func opensMore(more, than []string) bool {
 	for _, text := range than {
-		a, err := parsePorts(text)
+		a, err := owntable.ParsePorts(text)
 		if err != nil || !slices.ContainsFunc(more, func(text string) bool {
-			b, err := parsePorts(text)
-			return err == nil && a.protocol == b.protocol && b.first <= a.first && a.last <= b.last
+			b, err := owntable.ParsePorts(text)
+			return err == nil && a.Protocol == b.Protocol && b.First <= a.First && a.Last <= b.Last
 		}) {
 			return false
 		}

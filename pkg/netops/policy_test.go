@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/geomind/my_os_server/internal/testhost"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -423,27 +424,27 @@ func TestKeptPortsAreNotForwarded(t *testing.T) {
 func TestPortsJoined(t *testing.T) {
 	r := rand.New(rand.NewPCG(testhost.Seed(t), 0))
 	for range testhost.Rounds(200) {
-		var list []portRun
+		var list []owntable.Ports
 		var texts []string
 		open := map[string]bool{}
 		for range r.IntN(8) {
 			first := 1 + r.IntN(60)
-			run := portRun{[]string{"tcp", "udp"}[r.IntN(2)], first, first + r.IntN(10)}
+			run := owntable.Ports{Protocol: []string{"tcp", "udp"}[r.IntN(2)], First: first, Last: first + r.IntN(10)}
 			list = append(list, run)
-			back, err := parsePorts(run.String())
+			back, err := owntable.ParsePorts(run.String())
 			if err != nil || back != run {
 				t.Fatalf("%v: %v, %v", run, back, err)
 			}
-			for p := run.first; p <= run.last; p++ {
-				open[fmt.Sprint(run.protocol, p)] = true
+			for p := run.First; p <= run.Last; p++ {
+				open[fmt.Sprint(run.Protocol, p)] = true
 			}
 		}
-		joined := joinPorts(list)
+		joined := owntable.JoinPorts(list)
 		texts = portTexts(joined)
 		count := 0
 		for _, run := range joined {
-			for p := run.first; p <= run.last; p++ {
-				if count++; !open[fmt.Sprint(run.protocol, p)] {
+			for p := run.First; p <= run.Last; p++ {
+				if count++; !open[fmt.Sprint(run.Protocol, p)] {
 					t.Fatalf("%v: %d is not in %v", joined, p, list)
 				}
 			}
@@ -455,16 +456,4 @@ func TestPortsJoined(t *testing.T) {
 			t.Fatalf("%v and %v", texts, list)
 		}
 	}
-}
-
-func FuzzParsePorts(f *testing.F) {
-	for _, s := range []string{"tcp/22", "udp/1-65535", "sctp/7-7", "tcp/0", "tcp/9-8", "icmp/1", "tcp", "tcp/-", "tcp/1-2-3"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		r, err := parsePorts(s)
-		if err == nil && (r.first < 1 || r.last > 65535 || r.last < r.first || protocolNumbers[r.protocol] == 0 || len(r.elements(useKept)) == 0) {
-			t.Fatalf("%q: %+v", s, r)
-		}
-	})
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 )
@@ -70,7 +71,7 @@ func (n *Net) followIfNeeded(ctx context.Context) error {
 func (n *Net) hostSets() []nft.NewSet {
 	n.kept.table.mu.Lock()
 	defer n.kept.table.mu.Unlock()
-	_, sets := tableFor(inOrderOfRules(n.kept.table.shapes))
+	_, sets := owntable.For(owntable.InOrder(n.kept.table.shapes))
 	return sets
 }
 
@@ -86,7 +87,7 @@ func (n *Net) syncHost(ctx context.Context) error {
 		}
 		var stale []nft.NewSet
 		for _, s := range sets {
-			same, err := asTold(ctx, conn, s, facts.elements(s.Name))
+			same, err := asTold(ctx, conn, s, facts.Elements(s.Name))
 			if err != nil {
 				return err
 			}
@@ -100,7 +101,7 @@ func (n *Net) syncHost(ctx context.Context) error {
 		t := conn.Change()
 		for _, s := range stale {
 			t.FlushSet(own, s.Name)
-			t.AddElements(own, s.Name, facts.elements(s.Name))
+			t.AddElements(own, s.Name, facts.Elements(s.Name))
 		}
 		return t.Commit(ctx)
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/nft"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 )
 
@@ -19,7 +20,7 @@ var own = nft.In{Family: ruleset.OwnFamily, Table: ruleset.OwnTable}
 // entry is a spec whose objects are elements of the own table.
 type entry interface {
 	spec
-	elements() []element
+	elements() []owntable.Element
 	label() string // the comment of its elements: the id and, behind a space, what the caller said
 }
 
@@ -35,7 +36,7 @@ type tableState struct {
 	mu      sync.Mutex
 	entries map[string]entry               // by id: what is registered, and what is on its way to be
 	holders map[holder]map[string]struct{} // nil: to be made anew
-	shapes  map[shape]bool
+	shapes  map[owntable.Shape]bool
 
 	stopFollowing context.CancelFunc // nil: nobody follows the host
 	followed      chan struct{}      // closed when that has ended
@@ -71,7 +72,7 @@ func (t *tableState) know(all func(func(entry) bool)) {
 	if t.holders != nil {
 		return
 	}
-	t.entries, t.holders, t.shapes = map[string]entry{}, map[holder]map[string]struct{}{}, map[shape]bool{}
+	t.entries, t.holders, t.shapes = map[string]entry{}, map[holder]map[string]struct{}{}, map[owntable.Shape]bool{}
 	for e := range all {
 		t.put(e)
 	}
@@ -81,10 +82,10 @@ func (t *tableState) put(in entry) {
 	id := in.id()
 	t.entries[id] = in
 	for _, e := range in.elements() {
-		t.shapes[e.shape] = true
-		t.hold(holder{set: e.shape.name()}, id)
-		if e.shared {
-			t.hold(holder{e.shape.name(), string(e.key)}, id)
+		t.shapes[e.Shape] = true
+		t.hold(holder{set: e.Set()}, id)
+		if e.Shared {
+			t.hold(holder{e.Set(), string(e.Key)}, id)
 		}
 	}
 }
@@ -100,11 +101,11 @@ func (t *tableState) drop(of entry) {
 	id := of.id()
 	delete(t.entries, id)
 	for _, e := range of.elements() {
-		for _, h := range []holder{{set: e.shape.name()}, {e.shape.name(), string(e.key)}} {
+		for _, h := range []holder{{set: e.Set()}, {e.Set(), string(e.Key)}} {
 			if delete(t.holders[h], id); len(t.holders[h]) == 0 {
 				delete(t.holders, h)
 				if h.key == "" {
-					delete(t.shapes, e.shape)
+					delete(t.shapes, e.Shape)
 				}
 			}
 		}
@@ -121,13 +122,13 @@ func (t *tableState) has(e entry) bool {
 // others tells whether others than id have it.
 func (t *tableState) others(h holder, id string) bool {
 	_, mine := t.holders[h][id]
-	return len(t.holders[h]) > flagRank(mine)
+	return len(t.holders[h]) > boolInt(mine)
 }
 
 // tableChange is what one call does to the table.
 type tableChange struct {
-	before, after []shape
-	add, remove   []element
+	before, after []owntable.Shape
+	add, remove   []owntable.Element
 	label         string
 }
 
@@ -137,12 +138,12 @@ func (t *tableState) addition(e entry) (c tableChange) {
 	defer t.mu.Unlock()
 	after := maps.Clone(t.shapes)
 	for _, el := range e.elements() {
-		after[el.shape] = true
-		if !el.shared || !t.others(holder{el.shape.name(), string(el.key)}, e.id()) {
+		after[el.Shape] = true
+		if !el.Shared || !t.others(holder{el.Set(), string(el.Key)}, e.id()) {
 			c.add = append(c.add, el)
 		}
 	}
-	c.before, c.after, c.label = inOrderOfRules(t.shapes), inOrderOfRules(after), e.label()
+	c.before, c.after, c.label = owntable.InOrder(t.shapes), owntable.InOrder(after), e.label()
 	return c
 }
 
@@ -152,20 +153,16 @@ func (t *tableState) removal(e entry) (c tableChange) {
 	defer t.mu.Unlock()
 	after := maps.Clone(t.shapes)
 	for _, el := range e.elements() {
-		name := el.shape.name()
+		name := el.Set()
 		switch {
 		case !t.others(holder{set: name}, e.id()):
-			delete(after, el.shape)
-		case !el.shared || !t.others(holder{name, string(el.key)}, e.id()):
+			delete(after, el.Shape)
+		case !el.Shared || !t.others(holder{name, string(el.Key)}, e.id()):
 			c.remove = append(c.remove, el)
 		}
 	}
-	c.before, c.after = inOrderOfRules(t.shapes), inOrderOfRules(after)
+	c.before, c.after = owntable.InOrder(t.shapes), owntable.InOrder(after)
 	return c
-}
-
-func inOrderOfRules(shapes map[shape]bool) []shape {
-	return slices.SortedFunc(maps.Keys(shapes), compareShapes)
 }
 
 // tableKept are the registries of the entries, and of what they need beside the table.
@@ -193,7 +190,7 @@ func (k *kept) openTable(s *state.Store) {
 	t.refused = state.Register[refusedPolicy](s, "input_policy_refused")
 	t.forwarding = state.Register[forwardingSpec](s, "forwarding")
 	t.table = newTableState()
-	t.rangesByPlace = t.rules.IndexBy(func(_ string, f firewallSpec) string { return f.rangePlace() })
+	t.rangesByPlace = t.rules.IndexBy(func(_ string, f firewallSpec) string { return f.accepts().RangePlace() })
 	t.dnatsByBridge = t.dnats.IndexBy(func(_ string, d dnatSpec) string { return behindKey(d.Behind, d.family()) })
 	first := []keeper{tableKeeper(t), keeperOf(t.policy, "input_policy"), keeperOf(t.rules, "firewall"), keeperOf(t.dnats, "dnat"), keeperOf(t.snats, "snat")}
 	k.kinds = append(append(first, k.kinds...), keeperOf(t.forwarding, "forwarding"))
@@ -203,7 +200,7 @@ func (k *kept) openTable(s *state.Store) {
 }
 
 // knownShapes are those of all entries that are registered or on their way to be.
-func (k *tableKept) knownShapes() map[shape]bool {
+func (k *tableKept) knownShapes() map[owntable.Shape]bool {
 	k.table.know(k.tableEntries)
 	k.table.mu.Lock()
 	defer k.table.mu.Unlock()
@@ -211,12 +208,12 @@ func (k *tableKept) knownShapes() map[shape]bool {
 }
 
 // wanted is what may stand in the own table: of all entries that are registered, or on their way to be.
-func (k *tableKept) wanted() (map[elementRef]bool, map[shape]bool) {
+func (k *tableKept) wanted() (map[owntable.Ref]bool, map[owntable.Shape]bool) {
 	shapes := k.knownShapes()
-	elements := map[elementRef]bool{}
+	elements := map[owntable.Ref]bool{}
 	add := func(e entry) bool {
 		for _, el := range e.elements() {
-			elements[el.ref()], shapes[el.shape] = true, true
+			elements[el.Ref()], shapes[el.Shape] = true, true
 		}
 		return true
 	}
@@ -336,9 +333,9 @@ func commitChange(ctx context.Context, n *Net, conn *nft.Conn, c tableChange) er
 
 // reshape brings the rules and sets of the table from some shapes to others. Elements of shapes that stay
 // are not touched.
-func (n *Net) reshape(ctx context.Context, t *nft.Change, before, after []shape) error {
-	oldChains, oldSets := tableFor(before)
-	newChains, newSets := tableFor(after)
+func (n *Net) reshape(ctx context.Context, t *nft.Change, before, after []owntable.Shape) error {
+	oldChains, oldSets := owntable.For(before)
+	newChains, newSets := owntable.For(after)
 	t.AddTable(own, nft.Comment(nft.UserComment, "made by my_os_server; what others put here is removed"))
 	for _, c := range newChains {
 		t.AddChain(own, c.NewChain)
@@ -348,21 +345,21 @@ func (n *Net) reshape(ctx context.Context, t *nft.Change, before, after []shape)
 			t.FlushChain(own, c.Name)
 		}
 		for _, c := range slices.Backward(oldChains) {
-			if !slices.ContainsFunc(newChains, func(o chainWant) bool { return o.Name == c.Name }) {
+			if !slices.ContainsFunc(newChains, func(o owntable.Chain) bool { return o.Name == c.Name }) {
 				t.DeleteChain(own, c.Name)
 			}
 		}
 	}
 	kept := map[string]bool{}
 	for _, s := range after {
-		kept[s.name()] = true
+		kept[s.Name()] = true
 	}
 	for _, s := range newSets {
 		kept[s.Name] = true
 	}
 	for _, s := range before {
-		if !kept[s.name()] {
-			t.DeleteSet(own, s.name())
+		if !kept[s.Name()] {
+			t.DeleteSet(own, s.Name())
 		}
 	}
 	for _, s := range oldSets {
@@ -374,9 +371,9 @@ func (n *Net) reshape(ctx context.Context, t *nft.Change, before, after []shape)
 }
 
 // furnish adds sets and rules. Those sets that tell of the host are filled.
-func (n *Net) furnish(ctx context.Context, t *nft.Change, chains []chainWant, sets []nft.NewSet, shapes []shape) error {
+func (n *Net) furnish(ctx context.Context, t *nft.Change, chains []owntable.Chain, sets []nft.NewSet, shapes []owntable.Shape) error {
 	for _, s := range shapes {
-		t.AddSet(own, s.set())
+		t.AddSet(own, s.Set())
 	}
 	for _, s := range sets {
 		t.AddSet(own, s)
@@ -387,28 +384,28 @@ func (n *Net) furnish(ctx context.Context, t *nft.Change, chains []chainWant, se
 		}
 	}
 	for _, c := range chains {
-		for _, r := range c.rules {
-			t.AddRule(own, c.Name, nft.Comment(nft.UserComment, r.name), r.steps...)
+		for _, r := range c.Rules {
+			t.AddRule(own, c.Name, nft.Comment(nft.UserComment, r.Name), r.Steps...)
 		}
 	}
 	return nil
 }
 
-func addElements(t *nft.Change, list []element, label string) {
+func addElements(t *nft.Change, list []owntable.Element, label string) {
 	for set, group := range bySet(list, label) {
 		t.AddElements(own, set, group)
 	}
 }
 
 // bySet groups elements by their sets. Shared ones have no comment: they are nobody's alone.
-func bySet(list []element, label string) map[string][]nft.NewElement {
+func bySet(list []owntable.Element, label string) map[string][]nft.NewElement {
 	groups := map[string][]nft.NewElement{}
 	for _, e := range list {
-		made := nft.NewElement{Key: e.key, Data: e.data, Timeout: e.timeout()}
-		if !e.shared && label != "" {
+		made := nft.NewElement{Key: e.Key, Data: e.Data, Timeout: e.Timeout()}
+		if !e.Shared && label != "" {
 			made.User = nft.Comment(nft.UserComment, label)
 		}
-		groups[e.shape.name()] = append(groups[e.shape.name()], made)
+		groups[e.Set()] = append(groups[e.Set()], made)
 	}
 	return groups
 }
@@ -423,25 +420,25 @@ func (n *Net) rebuild(ctx context.Context, conn *nft.Conn, more entry, without s
 	if more != nil {
 		entries[more.id()] = more
 	}
-	shapes, shared := map[shape]bool{}, map[elementRef]bool{}
+	shapes, shared := map[owntable.Shape]bool{}, map[owntable.Ref]bool{}
 	t := conn.Change()
 	t.AddTable(own, nil) // so that there is one to be deleted
 	t.DeleteTable(own)
 	var fill []func()
 	for _, id := range slices.Sorted(maps.Keys(entries)) {
-		var list []element
+		var list []owntable.Element
 		for _, el := range entries[id].elements() {
-			shapes[el.shape] = true
-			if el.shared && shared[el.ref()] {
+			shapes[el.Shape] = true
+			if el.Shared && shared[el.Ref()] {
 				continue
 			}
-			shared[el.ref()] = true
+			shared[el.Ref()] = true
 			list = append(list, el)
 		}
 		fill = append(fill, func() { addElements(t, list, entries[id].label()) })
 	}
 	if len(shapes) > 0 {
-		if err := n.reshape(ctx, t, nil, inOrderOfRules(shapes)); err != nil {
+		if err := n.reshape(ctx, t, nil, owntable.InOrder(shapes)); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -86,7 +87,7 @@ func vlansOf(list []string) []plain {
 	for i, j := 0, 0; i < len(ids); i = j {
 		for j = i + 1; j < len(ids) && ids[j] <= ids[j-1]+1; j++ {
 		}
-		out = append(out, plain(portsText(int(ids[i]), int(ids[j-1]))))
+		out = append(out, plain(owntable.PortsText(int(ids[i]), int(ids[j-1]))))
 	}
 	return out
 }

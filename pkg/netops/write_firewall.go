@@ -12,6 +12,7 @@ import (
 	"github.com/geomind/my_os_server/internal/ct"
 	"github.com/geomind/my_os_server/internal/sockdiag"
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/netops/internal/ruleset"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -50,21 +51,21 @@ func (n *Net) FirewallAddRule(ctx context.Context, p *registry.NetFirewallAddRul
 
 // rangeLock has ranges of ports that could overlap come one after the other.
 func rangeLock(f firewallSpec) []state.Object {
-	if f.rangePlace() == "" {
+	if f.accepts().RangePlace() == "" {
 		return nil
 	}
-	return []state.Object{state.Exclusive("firewall ranges/" + f.rangePlace())}
+	return []state.Object{state.Exclusive("firewall ranges/" + f.accepts().RangePlace())}
 }
 
 // overlappingRange is the conflict with another range that has some of the ports.
 func (n *Net) overlappingRange(want firewallSpec) error {
-	place := want.rangePlace()
+	place := want.accepts().RangePlace()
 	if place == "" {
 		return nil
 	}
 	for _, other := range n.kept.rangesByPlace.Find(place) {
 		if other.ID != want.ID && other.Port <= want.PortEnd && want.Port <= other.PortEnd {
-			return overlaps("firewall_rule", other.ID, portsText(want.Port, want.PortEnd), portsText(other.Port, other.PortEnd))
+			return overlaps("firewall_rule", other.ID, owntable.PortsText(want.Port, want.PortEnd), owntable.PortsText(other.Port, other.PortEnd))
 		}
 	}
 	return nil
@@ -110,16 +111,16 @@ func (n *Net) takenElement(ctx context.Context, e entry) error {
 		return err
 	}
 	for _, el := range e.elements() {
-		have, there := h.elements[el.ref()]
-		if !there || el.shared {
+		have, there := h.elements[el.Ref()]
+		if !there || el.Shared {
 			continue
 		}
 		id, _, _ := strings.Cut(have.label, " ")
 		if d, ok := n.kept.dnats.Get(id); ok {
 			asked := e.(dnatSpec)
-			return overlaps("dnat", id, portsText(asked.Port, asked.PortEnd), portsText(d.Port, d.PortEnd))
+			return overlaps("dnat", id, owntable.PortsText(asked.Port, asked.PortEnd), owntable.PortsText(d.Port, d.PortEnd))
 		}
-		return foreign(e.resource(), e.id(), fmt.Sprintf("set %s of table inet %s has an element for this that is not registered: net.verify tells which", el.shape.name(), ruleset.OwnTable))
+		return foreign(e.resource(), e.id(), fmt.Sprintf("set %s of table inet %s has an element for this that is not registered: net.verify tells which", el.Set(), ruleset.OwnTable))
 	}
 	return foreign(e.resource(), e.id(), "table inet "+ruleset.OwnTable+" has an element for this that is not registered")
 }

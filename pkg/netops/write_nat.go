@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/geomind/my_os_server/internal/state"
+	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -27,9 +28,9 @@ func (n *Net) NATAddDNAT(ctx context.Context, p *registry.NetNATAddDNATParams) (
 	if err != nil {
 		return nil, err
 	}
-	near := facts.network(want.ToAddress)
-	want.Subnet, want.Behind = near.Prefix, near.link
-	need, unlock, err := n.lockNAT(ctx, want, want.family(), facts.interfaces(want.ToAddress.Is4()))
+	near := facts.Network(want.ToAddress)
+	want.Subnet, want.Behind = near.Prefix, near.Link
+	need, unlock, err := n.lockNAT(ctx, want, want.family(), facts.Interfaces(want.ToAddress.Is4()))
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +85,7 @@ func (n *Net) lockNAT(ctx context.Context, e entry, family uint8, interfaces []s
 }
 
 // refuseListener refuses a port that a service of the node listens on.
-func (n *Net) refuseListener(ctx context.Context, d *dnatSpec, facts *hostFacts) error {
+func (n *Net) refuseListener(ctx context.Context, d *dnatSpec, facts *owntable.Facts) error {
 	var found *listener
 	err := n.listeners(ctx, d.Protocol, d.Port, d.last(), func(l listener) bool {
 		if l.takes(d, facts) {
@@ -145,7 +146,7 @@ func wantedDNAT(p *registry.NetNATAddDNATParams) dnatSpec {
 	if end := int(p.PortEnd.Or(0)); end > d.Port {
 		d.PortEnd = end
 	}
-	d.ID = "dnat-" + digest("dnat", d.Protocol, familyText(d.family()), d.Destination.String(), d.Interface, portsText(d.Port, d.PortEnd), d.Source.String())[:12]
+	d.ID = "dnat-" + digest("dnat", d.Protocol, familyText(d.family()), d.Destination.String(), d.Interface, owntable.PortsText(d.Port, d.PortEnd), d.Source.String())[:12]
 	return d
 }
 
@@ -216,7 +217,7 @@ func (n *Net) NATAddSNAT(ctx context.Context, p *registry.NetNATAddSNATParams) (
 	if err != nil {
 		return nil, err
 	}
-	interfaces := facts.interfaces(want.Source.Addr().Is4())
+	interfaces := facts.Interfaces(want.Source.Addr().Is4())
 	if want.OutInterface != "" && !slices.Contains(interfaces, want.OutInterface) {
 		interfaces = append(interfaces, want.OutInterface)
 	}

@@ -1,9 +1,11 @@
-package netops
+package owntable
 
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,8 +56,8 @@ const (
 
 var shapePorts = [...]string{"", "_blocks", "_singles", "_proto", "_all", ""}
 
-// shape is what the entries of one set have in common.
-type shape struct {
+// Shape is what the entries of one set have in common.
+type Shape struct {
 	use       use
 	family    uint8 // unix.NFPROTO_IPV4 or IPV6; 0: either
 	iface     bool
@@ -66,8 +68,8 @@ type shape struct {
 	ports     portsOf
 }
 
-// name is the name of the set.
-func (s shape) name() string {
+// Name is the name of the set.
+func (s Shape) Name() string {
 	name := useNames[s.use]
 	switch s.family {
 	case unix.NFPROTO_IPV4:
@@ -91,8 +93,8 @@ func (s shape) name() string {
 }
 
 // compareShapes orders shapes as their rules stand: what looks at more comes first.
-func compareShapes(a, b shape) int {
-	rank := func(s shape) []int {
+func compareShapes(a, b Shape) int {
+	rank := func(s Shape) []int {
 		bits := -1
 		if s.hasSource {
 			bits = s.bits
@@ -101,7 +103,7 @@ func compareShapes(a, b shape) int {
 	}
 	x, y := rank(a), rank(b)
 	if a.use >= useInside && b.use >= useInside { // these stand in one chain, the longest networks first
-		within := func(s shape) []int {
+		within := func(s Shape) []int {
 			return []int{-s.bits, int(s.family), -flagRank(s.use == useInside), -flagRank(s.iface), int(s.use)}
 		}
 		x, y = within(a), within(b)
@@ -114,6 +116,11 @@ func compareShapes(a, b shape) int {
 	return strings.Compare(a.link, b.link)
 }
 
+// InOrder are shapes as their rules stand.
+func InOrder(shapes map[Shape]bool) []Shape {
+	return slices.SortedFunc(maps.Keys(shapes), compareShapes)
+}
+
 func flagRank(b bool) int {
 	if b {
 		return 1
@@ -121,7 +128,7 @@ func flagRank(b bool) int {
 	return 0
 }
 
-func (s shape) addressField() nft.Field {
+func (s Shape) addressField() nft.Field {
 	if s.family == unix.NFPROTO_IPV6 {
 		return nft.FieldIPv6
 	}
@@ -129,7 +136,7 @@ func (s shape) addressField() nft.Field {
 }
 
 // fields are the parts of the set's keys.
-func (s shape) fields() (list []nft.Field) {
+func (s Shape) fields() (list []nft.Field) {
 	if s.use == useClosed {
 		if s.iface {
 			return []nft.Field{nft.FieldInterface}
@@ -158,7 +165,7 @@ func (s shape) fields() (list []nft.Field) {
 }
 
 // data are the parts of what a map has for a key.
-func (s shape) data() []nft.Field {
+func (s Shape) data() []nft.Field {
 	switch s.use {
 	case useDNAT:
 		return []nft.Field{s.addressField(), nft.FieldPort}
@@ -169,12 +176,13 @@ func (s shape) data() []nft.Field {
 }
 
 // counts tells whether the elements count what finds them.
-func (s shape) counts() bool {
+func (s Shape) counts() bool {
 	return s.use == useOpen || s.use == useDNAT || s.use == useSNAT || s.use == useMasquerade
 }
 
-func (s shape) set() nft.NewSet {
-	return nft.NewSet{Name: s.name(), Key: s.fields(), Data: s.data(), Counters: s.counts(), Timeouts: s.use == useTrial}
+// Set is the set for it.
+func (s Shape) Set() nft.NewSet {
+	return nft.NewSet{Name: s.Name(), Key: s.fields(), Data: s.data(), Counters: s.counts(), Timeouts: s.use == useTrial}
 }
 
 // joinKey joins the parts of a key.
@@ -232,18 +240,18 @@ func blocksOf(first, last int) (list []portBlock) {
 	return list
 }
 
-// element is what an entry has in a set. Several entries may have the same shared element: it goes with the
+// Element is what an entry has in a set. Several entries may have the same shared element: it goes with the
 // last of them.
-type element struct {
-	shape  shape
-	key    []byte
-	data   []byte
+type Element struct {
+	Shape  Shape
+	Key    []byte
+	Data   []byte
 	until  time.Time // when it goes by itself; zero: never
-	shared bool
+	Shared bool
 }
 
-// timeout is how long the element stays from now on, 0 for ever: whole seconds where it is some, as a person reads them.
-func (e *element) timeout() time.Duration {
+// Timeout is how long the element stays from now on, 0 for ever: whole seconds where it is some, as a person reads them.
+func (e *Element) Timeout() time.Duration {
 	switch left := time.Until(e.until); {
 	case e.until.IsZero():
 		return 0
@@ -254,15 +262,19 @@ func (e *element) timeout() time.Duration {
 	}
 }
 
-func (e *element) ref() elementRef { return elementRef{e.shape.name(), string(e.key)} }
+// Set is the name of the set that it stands in.
+func (e *Element) Set() string { return e.Shape.Name() }
 
-// elementRef finds an element.
-type elementRef struct{ set, key string }
+// Ref is what finds it.
+func (e *Element) Ref() Ref { return Ref{e.Set(), string(e.Key)} }
+
+// Ref finds an element.
+type Ref struct{ Set, Key string }
 
 func addressBytes(a netip.Addr) []byte { return a.AsSlice() }
 
-// nfFamily is the family of an address in netfilter's numbers.
-func nfFamily(a netip.Addr) uint8 {
+// FamilyOf is the family of an address in netfilter's numbers.
+func FamilyOf(a netip.Addr) uint8 {
 	if a.Is4() {
 		return unix.NFPROTO_IPV4
 	}

@@ -1,7 +1,8 @@
-package netops
+package owntable
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -30,16 +31,17 @@ const (
 const (
 	setOwn4    = "own4_"   // and an interface: its addresses
 	setOwn6    = "own6_"   //
-	setBridged = "bridged" // interfaces, twice
+	SetBridged = "bridged" // interfaces, twice
 )
 
-// chainWant is a chain as it is to be.
-type chainWant struct {
+// Chain is a chain as it is to be.
+type Chain struct {
 	nft.NewChain
-	rules []ruleWant
+	Rules []Rule
 }
 
-func (c *chainWant) text() string { return chainText(c.Name, c.Type, c.Hook, c.Priority, c.Policy) }
+// Text is what ChainText has of it.
+func (c *Chain) Text() string { return ChainText(c.Name, c.Type, c.Hook, c.Priority, c.Policy) }
 
 // Verdicts of a chain's policy (linux/netfilter.h).
 const (
@@ -47,10 +49,10 @@ const (
 	nfAccept = 1
 )
 
-// ruleWant is a rule as it is to be. Its name is its comment, by which it is known.
-type ruleWant struct {
-	name  string
-	steps []nft.Step
+// Rule is a rule as it is to be. Its name is its comment, by which it is known.
+type Rule struct {
+	Name  string
+	Steps []nft.Step
 }
 
 // First registers. Fields of a key stand one behind the other from here on.
@@ -130,34 +132,34 @@ func (l *loader) port(bits int) {
 const wholeAddress = 128
 
 // rules are the rules of a shape.
-func (s shape) rules() []ruleWant {
+func (s Shape) rules() []Rule {
 	switch s.use {
 	case useKept, useOpen, useFormer:
 		return s.openRules()
 	case useDNAT:
-		return []ruleWant{s.rule(s.dnatSteps())}
+		return []Rule{s.rule(s.dnatSteps())}
 	case useForwarded:
 		l := load(append(familyIs(s.family), translated()...))
 		l.address(s.family, false, wholeAddress)
-		return []ruleWant{s.rule(append(l.steps, nft.Find(s.name(), reg0), nft.Accept()))}
+		return []Rule{s.rule(append(l.steps, nft.Find(s.Name(), reg0), nft.Accept()))}
 	case useSources:
 		l := load(familyIs(s.family))
 		l.address(s.family, true, s.bits)
-		return []ruleWant{s.rule(append(l.steps, nft.Find(s.name(), reg0), nft.Accept()))}
+		return []Rule{s.rule(append(l.steps, nft.Find(s.Name(), reg0), nft.Accept()))}
 	case useClosed:
-		return []ruleWant{s.rule(s.closedSteps())}
+		return []Rule{s.rule(s.closedSteps())}
 	case useHairpin:
 		l := load(append(familyIs(s.family), translated()...))
 		l.address(s.family, true, s.bits)
 		l.address(s.family, false, wholeAddress)
-		return []ruleWant{s.rule(append(l.steps, nft.Find(s.name(), reg0), nft.Masquerade()))}
+		return []Rule{s.rule(append(l.steps, nft.Find(s.Name(), reg0), nft.Masquerade()))}
 	}
-	return []ruleWant{s.rule(s.snatSteps())}
+	return []Rule{s.rule(s.snatSteps())}
 }
 
-func (s shape) rule(steps []nft.Step) ruleWant { return ruleWant{s.name(), steps} }
+func (s Shape) rule(steps []nft.Step) Rule { return Rule{s.Name(), steps} }
 
-func (s shape) openRules() (list []ruleWant) {
+func (s Shape) openRules() (list []Rule) {
 	blocks := []int{0}
 	if s.ports == portBlocks {
 		blocks = blocks[:0]
@@ -185,13 +187,13 @@ func (s shape) openRules() (list []ruleWant) {
 		if s.ports == portOne || s.ports == portBlocks || s.ports == portSingles {
 			l.port(bits)
 		}
-		list = append(list, s.rule(append(l.steps, nft.Find(s.name(), reg0), nft.Accept())))
+		list = append(list, s.rule(append(l.steps, nft.Find(s.Name(), reg0), nft.Accept())))
 	}
 	return list
 }
 
 // dnatSteps translate what comes for an address of the node, for one of an interface's, or for a given one.
-func (s shape) dnatSteps() []nft.Step {
+func (s Shape) dnatSteps() []nft.Step {
 	steps := familyIs(s.family)
 	if !s.dest && !s.iface {
 		steps = append(steps, ownAddress(s.family)...)
@@ -211,12 +213,12 @@ func (s shape) dnatSteps() []nft.Step {
 	l.port(0)
 	_, length := addressAt(s.family, false)
 	port := reg0 + nft.Register(length/4)
-	return append(l.steps, nft.Map(s.name(), reg0, reg0), nft.NAT(unix.NFT_NAT_DNAT, uint32(s.family), reg0, port, 0))
+	return append(l.steps, nft.Map(s.Name(), reg0, reg0), nft.NAT(unix.NFT_NAT_DNAT, uint32(s.family), reg0, port, 0))
 }
 
 // ownSet is the set of the addresses of a shape's interface. (A map from addresses to interfaces would do for all
 // interfaces, but nft(8) up to 1.0.6 gives up a whole ruleset in which what a map gave is a part of a key.)
-func (s shape) ownSet() nft.NewSet {
+func (s Shape) ownSet() nft.NewSet {
 	name := setOwn4
 	if s.family == unix.NFPROTO_IPV6 {
 		name = setOwn6
@@ -239,14 +241,14 @@ func ownAddress(family uint8) []nft.Step {
 }
 
 // closedSteps drop what nothing before has let through. The kernel forwards IPv6 on all interfaces or none.
-func (s shape) closedSteps() []nft.Step {
+func (s Shape) closedSteps() []nft.Step {
 	if !s.iface {
-		return []nft.Step{nft.LoadMeta(unix.NFT_META_NFPROTO, reg0), nft.Find(s.name(), reg0), nft.Drop()}
+		return []nft.Step{nft.LoadMeta(unix.NFT_META_NFPROTO, reg0), nft.Find(s.Name(), reg0), nft.Drop()}
 	}
-	return append(familyIs(s.family), nft.LoadMeta(unix.NFT_META_IIFNAME, reg0), nft.Find(s.name(), reg0), nft.Drop())
+	return append(familyIs(s.family), nft.LoadMeta(unix.NFT_META_IIFNAME, reg0), nft.Find(s.Name(), reg0), nft.Drop())
 }
 
-func (s shape) snatSteps() []nft.Step {
+func (s Shape) snatSteps() []nft.Step {
 	l := load(familyIs(s.family))
 	if s.iface {
 		l.meta(unix.NFT_META_OIFNAME, unix.IFNAMSIZ)
@@ -254,19 +256,19 @@ func (s shape) snatSteps() []nft.Step {
 	l.address(s.family, true, s.bits)
 	if s.use == useInside {
 		l.address(s.family, false, s.bits)
-		return append(l.steps, nft.Find(s.name(), reg0), nft.Return())
+		return append(l.steps, nft.Find(s.Name(), reg0), nft.Return())
 	}
 	if s.use == useMasquerade {
-		return append(l.steps, nft.Find(s.name(), reg0), nft.Masquerade())
+		return append(l.steps, nft.Find(s.Name(), reg0), nft.Masquerade())
 	}
-	return append(l.steps, nft.Map(s.name(), reg0, reg0), nft.NAT(unix.NFT_NAT_SNAT, uint32(s.family), reg0, 0, 0))
+	return append(l.steps, nft.Map(s.Name(), reg0, reg0), nft.NAT(unix.NFT_NAT_SNAT, uint32(s.family), reg0, 0, 0))
 }
 
-// table is the table for some shapes: its chains, those that others jump to first, and the sets beside the
+// For is the table for some shapes: its chains, those that others jump to first, and the sets beside the
 // shapes' own. shapes are in order.
-func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
-	var input, forward, dnat, hairpin, snat []ruleWant
-	closed, drop, former := false, false, slices.ContainsFunc(shapes, func(s shape) bool { return s.use == useFormer })
+func For(shapes []Shape) (chains []Chain, sets []nft.NewSet) {
+	var input, forward, dnat, hairpin, snat []Rule
+	closed, drop, former := false, false, slices.ContainsFunc(shapes, func(s Shape) bool { return s.use == useFormer })
 	for _, s := range shapes {
 		switch s.use {
 		case useKept:
@@ -283,8 +285,8 @@ func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
 			input = append(input, s.rules()...)
 		case useClosed:
 			if !closed {
-				forward = append(forward, ruleWant{setBridged, []nft.Step{
-					nft.LoadMeta(unix.NFT_META_IIFNAME, reg0), nft.LoadMeta(unix.NFT_META_OIFNAME, reg0+4), nft.Find(setBridged, reg0), nft.Accept(),
+				forward = append(forward, Rule{SetBridged, []nft.Step{
+					nft.LoadMeta(unix.NFT_META_IIFNAME, reg0), nft.LoadMeta(unix.NFT_META_OIFNAME, reg0+4), nft.Find(SetBridged, reg0), nft.Accept(),
 				}})
 			}
 			closed = true
@@ -303,7 +305,7 @@ func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
 		}
 	}
 	if closed {
-		sets = append(sets, nft.NewSet{Name: setBridged, Key: []nft.Field{nft.FieldInterface, nft.FieldInterface}})
+		sets = append(sets, nft.NewSet{Name: SetBridged, Key: []nft.Field{nft.FieldInterface, nft.FieldInterface}})
 	}
 	chains = chainsFor(input, forward, dnat, hairpin, snat)
 	for i, c := range chains {
@@ -318,40 +320,53 @@ func tableFor(shapes []shape) (chains []chainWant, sets []nft.NewSet) {
 }
 
 // chainsFor puts rules into chains, as many as are needed.
-func chainsFor(input, forward, dnat, hairpin, snat []ruleWant) (chains []chainWant) {
+func chainsFor(input, forward, dnat, hairpin, snat []Rule) (chains []Chain) {
 	if len(dnat) > 0 {
-		to := []ruleWant{{"to " + chainDNAT, []nft.Step{nft.Jump(chainDNAT)}}}
-		chains = append(chains, chainWant{nft.NewChain{Name: chainDNAT}, dnat},
-			chainWant{nft.NewChain{Name: chainPrerouting, Type: "nat", Hook: unix.NF_INET_PRE_ROUTING, Priority: priorityDNAT}, to},
-			chainWant{nft.NewChain{Name: chainOutput, Type: "nat", Hook: unix.NF_INET_LOCAL_OUT, Priority: priorityDNAT}, to})
+		to := []Rule{{"to " + chainDNAT, []nft.Step{nft.Jump(chainDNAT)}}}
+		chains = append(chains, Chain{nft.NewChain{Name: chainDNAT}, dnat},
+			Chain{nft.NewChain{Name: chainPrerouting, Type: "nat", Hook: unix.NF_INET_PRE_ROUTING, Priority: priorityDNAT}, to},
+			Chain{nft.NewChain{Name: chainOutput, Type: "nat", Hook: unix.NF_INET_LOCAL_OUT, Priority: priorityDNAT}, to})
 	}
 	postrouting := hairpin
 	if len(snat) > 0 {
-		chains = append(chains, chainWant{nft.NewChain{Name: chainSNAT}, append(untranslated(), snat...)})
-		postrouting = append(postrouting, ruleWant{"to " + chainSNAT, []nft.Step{nft.Jump(chainSNAT)}})
+		chains = append(chains, Chain{nft.NewChain{Name: chainSNAT}, append(untranslated(), snat...)})
+		postrouting = append(postrouting, Rule{"to " + chainSNAT, []nft.Step{nft.Jump(chainSNAT)}})
 	}
 	if len(postrouting) > 0 {
-		chains = append(chains, chainWant{nft.NewChain{Name: chainPostrouting, Type: "nat", Hook: unix.NF_INET_POST_ROUTING, Priority: prioritySNAT}, postrouting})
+		chains = append(chains, Chain{nft.NewChain{Name: chainPostrouting, Type: "nat", Hook: unix.NF_INET_POST_ROUTING, Priority: prioritySNAT}, postrouting})
 	}
 	if len(forward) > 0 {
-		chains = append(chains, chainWant{nft.NewChain{Name: chainForward, Type: "filter", Hook: unix.NF_INET_FORWARD}, append([]ruleWant{knownFlows()}, forward...)})
+		chains = append(chains, Chain{nft.NewChain{Name: chainForward, Type: "filter", Hook: unix.NF_INET_FORWARD}, append([]Rule{knownFlows()}, forward...)})
 	}
 	if len(input) > 0 {
-		chains = append(chains, chainWant{nft.NewChain{Name: chainInput, Type: "filter", Hook: unix.NF_INET_LOCAL_IN}, input})
+		chains = append(chains, Chain{nft.NewChain{Name: chainInput, Type: "filter", Hook: unix.NF_INET_LOCAL_IN}, input})
 	}
 	return chains
 }
 
 // untranslated are the rules for what keeps its source: what stays on the node, multicast and broadcast.
-func untranslated() []ruleWant {
-	list := []ruleWant{{"local", []nft.Step{nft.LoadMeta(unix.NFT_META_OIFNAME, reg0), nft.Equal(reg0, ifnameBytes("lo")), nft.Return()}}}
+func untranslated() []Rule {
+	list := []Rule{{"local", []nft.Step{nft.LoadMeta(unix.NFT_META_OIFNAME, reg0), nft.Equal(reg0, ifnameBytes("lo")), nft.Return()}}}
 	for _, t := range []struct {
 		name string
 		rtn  uint32
 	}{{"multicast", unix.RTN_MULTICAST}, {"broadcast", unix.RTN_BROADCAST}} {
-		list = append(list, ruleWant{t.name, []nft.Step{
+		list = append(list, Rule{t.name, []nft.Step{
 			nft.LoadFib(unix.NFT_FIB_RESULT_ADDRTYPE, unix.NFTA_FIB_F_DADDR, reg0), nft.Equal(reg0, native32(t.rtn)), nft.Return(),
 		}})
 	}
 	return list
+}
+
+// ChainText is a chain's name and, of one that packets come to by themselves, where they come from and whether they
+// are dropped at its end.
+func ChainText(name, typ string, hook uint32, priority int32, policy nft.Opt[uint32]) string {
+	if typ == "" {
+		return name
+	}
+	text := fmt.Sprintf("%s %s %d %d", name, typ, hook, priority)
+	if policy.Set && policy.Value == nfDrop {
+		text += " policy drop"
+	}
+	return text
 }
