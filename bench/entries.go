@@ -110,13 +110,14 @@ func timesOf(n int, add func(i int) error) (times sample, err error) {
 func tellTimes(what, name string, ours, peer sample) {
 	ratio := float64(ours.median()) / float64(peer.median())
 	fmt.Printf("  %-34s ours %9v  %s %9v  ratio %.2f  bar 0.20 %s\n", what, round(ours.median()), name, round(peer.median()), ratio, verdict(ratio <= 0.20))
-	for _, side := range []struct {
-		name  string
-		times sample
-	}{{"ours", ours}, {name, peer}} {
-		tenth := len(side.times) / 10
-		first, last := side.times[1:tenth+1].median(), side.times[len(side.times)-tenth:].median()
-		growth := float64(last) / float64(first)
-		fmt.Printf("  %-34s %9v, then %9v: ratio %.2f  bar 1.20 %s\n", "  "+side.name+": first and last tenth", round(first), round(last), growth, verdict(growth <= 1.2))
-	}
+	tellGrowth("ours", ours)
+	tellGrowth(name, peer)
+}
+
+// tellGrowth compares the last tenth with the first.
+func tellGrowth(name string, times sample) {
+	tenth := len(times) / 10
+	first, last := times[1:tenth+1].median(), times[len(times)-tenth:].median()
+	growth := float64(last) / float64(first)
+	fmt.Printf("  %-34s %9v, then %9v: ratio %.2f  bar 1.20 %s\n", "  "+name+": first and last tenth", round(first), round(last), growth, verdict(growth <= 1.2))
 }

@@ -21,6 +21,7 @@ var (
 	only   = flag.String("run", "", "run only the sections whose name matches this regular expression")
 	server = flag.String("server", "../bin/my-os-server-native", "the server binary to measure")
 	ctl    = flag.String("ctl", "../bin/my-os-ctl", "the command line to measure")
+	many   = flag.Int("many", 10_000, "rules, forwards and routes that the section growth makes of each")
 	inside = flag.Bool("inside", false, "set by the program itself once it runs in namespaces of its own")
 )
 
@@ -39,6 +40,7 @@ var sections = []struct {
 	{"firewall", benchFirewall},
 	{"entries", benchEntries},
 	{"objects", benchObjects},
+	{"growth", benchGrowth},
 	{"ovs", benchOVS},
 	{"mounts", benchMounts},
 	{"disks", benchDisks},

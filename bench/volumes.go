@@ -37,9 +37,10 @@ func benchVolumes() error {
 
 // volumes is a daemon and a btrfs for it.
 type volumes struct {
-	d   *daemon
-	dir string
-	top *os.File // of the btrfs, mounted
+	d    *daemon
+	conn *rawConn
+	dir  string
+	top  *os.File // of the btrfs, mounted
 }
 
 func newVolumes() (*volumes, error) {
@@ -54,11 +55,15 @@ func newVolumes() (*volumes, error) {
 	if v.top, err = os.Open(dir + "/btrfs"); err != nil {
 		return nil, err
 	}
-	v.d, err = start(*server, "--socket", "SOCKET", "--state-dir", "DIR/state", "--no-hero-socket", "--allow-private-mounts")
+	if v.d, err = startWith("--allow-private-mounts"); err != nil {
+		return nil, err
+	}
+	v.conn, err = dialRaw(v.d.socket)
 	return v, err
 }
 
 func (v *volumes) close() {
+	v.conn.Close()
 	v.d.stop()
 	v.top.Close()
 	unix.Unmount(v.dir+"/btrfs", unix.MNT_DETACH)
@@ -68,14 +73,7 @@ func (v *volumes) close() {
 
 // do makes a call that must change something.
 func (v *volumes) do(method, word, format string, args ...any) error {
-	var answer bytes.Buffer
-	if err := v.d.call(method, fmt.Sprintf(format, args...), &answer); err != nil {
-		return err
-	}
-	if !bytes.Contains(answer.Bytes(), []byte(`"`+word+`":true`)) {
-		return fmt.Errorf("%s: %s", method, &answer)
-	}
-	return nil
+	return v.conn.must(method, fmt.Sprintf(format, args...), word)
 }
 
 // volArgs is struct btrfs_ioctl_vol_args, volArgs2 struct btrfs_ioctl_vol_args_v2 (linux/btrfs.h).
