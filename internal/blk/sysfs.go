@@ -151,7 +151,7 @@ func Compare(a, b string) int {
 	for a != "" && b != "" {
 		na, nb := digits(a), digits(b)
 		if na > 0 && nb > 0 {
-			x, y := strings.TrimLeft(a[:na], "0"), strings.TrimLeft(b[:nb], "0")
+			x, y := trimZeros(a[:na]), trimZeros(b[:nb])
 			if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
 				return c
 			}
@@ -166,8 +166,21 @@ func Compare(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
+func trimZeros(s string) string {
+	for s != "" && s[0] == '0' {
+		s = s[1:]
+	}
+	return s
+}
+
 // digits is how many digits s begins with.
-func digits(s string) int { return len(s) - len(strings.TrimLeft(s, "0123456789")) }
+func digits(s string) int {
+	n := 0
+	for n < len(s) && isDigit(s[n]) {
+		n++
+	}
+	return n
+}
 
 // Holders lists the kernel names of the devices that stand on a disk or partition, as its folder holders
 // has them. The error is fs.ErrNotExist where there is no such device.
