@@ -10,6 +10,7 @@ import (
 	"github.com/geomind/my_os_server/internal/dhcp6"
 	"github.com/geomind/my_os_server/internal/hostexec"
 	"github.com/geomind/my_os_server/internal/netconf"
+	"github.com/geomind/my_os_server/pkg/netops/internal/managers"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -47,13 +48,13 @@ func (n *Net) restartBy(ctx context.Context, row *registry.InterfaceLease) error
 	ctx, cancel := context.WithTimeout(ctx, restartTime)
 	defer cancel()
 	switch row.Manager {
-	case ownManager:
+	case managers.Own:
 		return n.restartOwn(ctx, row.Interface)
 	case netconf.Networkd:
 		return n.ask(ctx, hostexec.Networkctl, "renew", "--", row.Interface)
 	case netconf.NetworkManager:
 		return n.ask(ctx, hostexec.Nmcli, "device", "reapply", row.Interface)
-	case noManager:
+	case managers.None:
 		return &registry.NotFoundError{
 			NotFoundData: registry.NotFoundData{Resource: "lease", ID: row.Interface},
 			Message:      "nobody asks for leases on " + row.Interface + ": the configuration names no [[interface]] of that name with ipv4 = \"dhcp\", ipv6 = \"dhcp\" or prefix_delegation",

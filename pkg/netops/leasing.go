@@ -16,9 +16,6 @@ import (
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 )
 
-// ownManager is the table's name of this daemon as a manager of interfaces.
-const ownManager = "my_os_server"
-
 // Interface is an interface whose addresses the daemon looks after itself.
 type Interface struct {
 	Name   string
@@ -461,4 +458,13 @@ func (n *Net) unbind(ctx context.Context, s leaseSpec) error {
 		return err
 	}
 	return n.writeResolvConf()
+}
+
+// settings are what the interfaces that the daemon looks after are told to do, by their names.
+func (l *leasing) settings() map[string]func(*netconf.Settings) {
+	list := map[string]func(*netconf.Settings){}
+	for _, r := range l.list {
+		list[r.Name] = r.methods
+	}
+	return list
 }

@@ -7,34 +7,14 @@ import (
 	"github.com/geomind/my_os_server/internal/dhcp"
 	"github.com/geomind/my_os_server/internal/dhcp6"
 	"github.com/geomind/my_os_server/internal/netconf"
+	"github.com/geomind/my_os_server/pkg/netops/internal/managers"
 )
 
-// ownLeases are the leases of this daemon's clients, for net.lease.
-type ownLeases struct {
-	kept    *netconf.Leases
-	states  map[string]string // by interface
-	states6 map[string]string // of DHCPv6
-	pid     int
-}
-
-func (o *ownLeases) leases() *netconf.Leases { return o.kept }
-
-func (o *ownLeases) holder(l *netconf.Link, v4 bool) netconf.Owner {
-	states := o.states6
-	if v4 {
-		states = o.states
-	}
-	if _, ours := states[l.Name]; !ours {
-		return netconf.Owner{}
-	}
-	return netconf.Owner{Manager: ownManager, PID: o.pid}
-}
-
 // source is what the clients do now, and what they leased.
-func (l *leasing) source() *ownLeases {
-	o := &ownLeases{kept: &netconf.Leases{}, states: map[string]string{}, states6: map[string]string{}, pid: os.Getpid()}
+func (l *leasing) source() *managers.OwnLeases {
+	o := &managers.OwnLeases{Kept: &netconf.Leases{}, States: map[string]string{}, States6: map[string]string{}, PID: os.Getpid()}
 	for _, r := range l.list {
-		o.source6(r)
+		r.source6(o)
 		r.mu.Lock()
 		client, index, mac := r.client, r.index, r.mac
 		r.mu.Unlock()
@@ -42,13 +22,13 @@ func (l *leasing) source() *ownLeases {
 			continue
 		}
 		status := client.Status()
-		o.states[r.Name] = stateWord(status.State)
-		holder := netconf.Holder{Manager: ownManager, Interface: r.Name, Index: index}
+		o.States[r.Name] = stateWord(status.State)
+		holder := netconf.Holder{Manager: managers.Own, Interface: r.Name, Index: index}
 		row := netconf.Lease4{Holder: holder, ClientID: dhcp.ClientID(macBytes(mac))}
 		if status.Lease != nil {
 			row = leaseRow(status.Lease, row)
 		}
-		o.kept.V4 = append(o.kept.V4, row)
+		o.Kept.V4 = append(o.Kept.V4, row)
 	}
 	return o
 }
@@ -75,7 +55,7 @@ func leaseRow(l *dhcp.Lease, row netconf.Lease4) netconf.Lease4 {
 }
 
 // source6 adds what the DHCPv6 client of an interface does, and what it leased.
-func (o *ownLeases) source6(r *leaser) {
+func (r *leaser) source6(o *managers.OwnLeases) {
 	r.mu.Lock()
 	client, index := r.six.client, r.index
 	r.mu.Unlock()
@@ -83,8 +63,8 @@ func (o *ownLeases) source6(r *leaser) {
 		return
 	}
 	status := client.Status()
-	o.states6[r.Name] = string(status.State)
-	row := netconf.Lease6{Holder: netconf.Holder{Manager: ownManager, Interface: r.Name, Index: index}}
+	o.States6[r.Name] = string(status.State)
+	row := netconf.Lease6{Holder: netconf.Holder{Manager: managers.Own, Interface: r.Name, Index: index}}
 	if id, ok := r.net.kept.identity.Get("duid"); ok {
 		row.ClientDUID = id.DUID
 	}
@@ -98,7 +78,7 @@ func (o *ownLeases) source6(r *leaser) {
 			row.Prefixes = append(row.Prefixes, netconf.IAPrefix{IA: ia, Lifetimes: lifetimesOf(l, p), Prefix: p.Prefix})
 		}
 	}
-	o.kept.V6 = append(o.kept.V6, row)
+	o.Kept.V6 = append(o.Kept.V6, row)
 }
 
 // spanOf are the seconds between two instants; 0 where the second never comes.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/internal/nft"
+	"github.com/geomind/my_os_server/pkg/netops/internal/managers"
 	"github.com/geomind/my_os_server/pkg/netops/internal/owntable"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -179,7 +180,7 @@ func (n *Net) askedAtBoot() []registry.BootNat {
 	}
 	asked := netconf.ParseCommandLine(string(text)).MosNAT
 	for i := range asked {
-		list = append(list, bootNAT(&asked[i]))
+		list = append(list, managers.BootNAT(&asked[i]))
 	}
 	return list
 }

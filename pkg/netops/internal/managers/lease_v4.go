@@ -1,4 +1,4 @@
-package netops
+package managers
 
 import (
 	"net/netip"
@@ -20,7 +20,7 @@ type candidate4 struct {
 
 // dhcp4 is the DHCPv4 lease of an interface: of several that files keep that of the holder, else the one
 // whose address is there, else the one that ends last. nil: none.
-func (v *leaseView) dhcp4(l *netconf.Link) *registry.Dhcp4Lease {
+func (v *View) dhcp4(l *netconf.Link) *registry.Dhcp4Lease {
 	holder := v.holder(l, true)
 	var best *candidate4
 	for _, s := range v.sources {
@@ -30,8 +30,8 @@ func (v *leaseView) dhcp4(l *netconf.Link) *registry.Dhcp4Lease {
 				continue
 			}
 			c := v.judge4(kept[i], l, holder)
-			if own, ok := s.(*ownLeases); ok {
-				c.state = own.states[l.Name]
+			if own, ok := s.(*OwnLeases); ok {
+				c.state = own.States[l.Name]
 			}
 			if c.state != "" && (best == nil || c.before(best)) {
 				best = c
@@ -56,7 +56,7 @@ func (c *candidate4) before(d *candidate4) bool {
 	return c.lease.Expires.After(d.lease.Expires.Add(rounding))
 }
 
-func (v *leaseView) judge4(lease netconf.Lease4, l *netconf.Link, holder netconf.Owner) *candidate4 {
+func (v *View) judge4(lease netconf.Lease4, l *netconf.Link, holder netconf.Owner) *candidate4 {
 	a := v.address(l, lease.Address.Addr())
 	if a != nil {
 		if a.Valid != rtnl.Forever {
@@ -71,8 +71,8 @@ func (v *leaseView) judge4(lease netconf.Lease4, l *netconf.Link, holder netconf
 }
 
 // address finds an address on an interface; nil where it is not there.
-func (v *leaseView) address(l *netconf.Link, addr netip.Addr) *rtnl.Address {
-	list := v.addresses[l.Index]
+func (v *View) address(l *netconf.Link, addr netip.Addr) *rtnl.Address {
+	list := v.Addresses[l.Index]
 	i := slices.IndexFunc(list, func(a rtnl.Address) bool { return a.Local == addr })
 	if i < 0 {
 		return nil

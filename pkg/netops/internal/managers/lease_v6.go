@@ -1,4 +1,4 @@
-package netops
+package managers
 
 import (
 	"slices"
@@ -15,7 +15,7 @@ import (
 
 // lease6 is the DHCPv6 lease of an interface that its holder keeps, or else one of which an address is
 // there; nil: none.
-func (v *leaseView) lease6(l *netconf.Link) *netconf.Lease6 {
+func (v *View) lease6(l *netconf.Link) *netconf.Lease6 {
 	holder := v.holder(l, false)
 	if holder.Manager == netconf.Networkd {
 		return v.networkdLease6(l)
@@ -40,31 +40,31 @@ func (v *leaseView) lease6(l *netconf.Link) *netconf.Lease6 {
 }
 
 // own are the leases of this daemon's clients.
-func (v *leaseView) own() *ownLeases {
+func (v *View) own() *OwnLeases {
 	for _, s := range v.sources {
-		if own, ok := s.(*ownLeases); ok {
+		if own, ok := s.(*OwnLeases); ok {
 			return own
 		}
 	}
-	return &ownLeases{kept: &netconf.Leases{}}
+	return &OwnLeases{Kept: &netconf.Leases{}}
 }
 
-func (v *leaseView) hasAny(l *netconf.Link, k *netconf.Lease6) bool {
+func (v *View) hasAny(l *netconf.Link, k *netconf.Lease6) bool {
 	return slices.ContainsFunc(k.Addresses, func(a netconf.IAAddress) bool { return v.address(l, a.Address) != nil })
 }
 
 // networkdLease6 is what systemd-networkd leased. It keeps no file of that: its state has the client's DUID
 // and IAID once it asks, and the addresses are those that are there for themselves alone and not for ever,
 // which it makes from nothing else.
-func (v *leaseView) networkdLease6(l *netconf.Link) *netconf.Lease6 {
+func (v *View) networkdLease6(l *netconf.Link) *netconf.Lease6 {
 	state, ok := v.files.owners.Networkd[l.Index]
 	if !ok || !state.HasIAID {
 		return nil
 	}
 	lease := &netconf.Lease6{Holder: netconf.Holder{Manager: netconf.Networkd, Index: l.Index, File: state.File}, ClientDUID: state.ClientDUID}
 	ia := netconf.IA{IAID: state.IAID, HasID: true}
-	for i := range v.addresses[l.Index] {
-		a := &v.addresses[l.Index][i]
+	for i := range v.Addresses[l.Index] {
+		a := &v.Addresses[l.Index][i]
 		if isGlobalV6(a) && a.PrefixLen == a.Local.BitLen() && a.Valid != rtnl.Forever && !a.Peer.IsValid() {
 			lease.Addresses = append(lease.Addresses, netconf.IAAddress{IA: ia, Address: a.Local})
 		}
@@ -77,8 +77,8 @@ func (v *leaseView) networkdLease6(l *netconf.Link) *netconf.Lease6 {
 
 // dhcp6 is the row of a DHCPv6 lease; nil where it is history or, of others than this daemon, was for prefixes
 // alone.
-func (v *leaseView) dhcp6(l *netconf.Link, lease *netconf.Lease6) *registry.Dhcp6Lease {
-	if lease == nil || len(lease.Addresses) == 0 && len(lease.Prefixes) > 0 && lease.Manager != ownManager {
+func (v *View) dhcp6(l *netconf.Link, lease *netconf.Lease6) *registry.Dhcp6Lease {
+	if lease == nil || len(lease.Addresses) == 0 && len(lease.Prefixes) > 0 && lease.Manager != Own {
 		return nil
 	}
 	row := &registry.Dhcp6Lease{
@@ -113,8 +113,8 @@ func (v *leaseView) dhcp6(l *netconf.Link, lease *netconf.Lease6) *registry.Dhcp
 	}
 	row.ExpiresAt = instantOf(ends)
 	row.State = v.stateOf(there, v.holder(l, false).Manager == lease.Manager, ends)
-	if lease.Manager == ownManager {
-		row.State = v.own().states6[l.Name]
+	if lease.Manager == Own {
+		row.State = v.own().States6[l.Name]
 	}
 	if row.State == "" {
 		return nil
@@ -123,7 +123,7 @@ func (v *leaseView) dhcp6(l *netconf.Link, lease *netconf.Lease6) *registry.Dhcp
 }
 
 // address6 is one address: what is left of its life says the kernel where it is there, else the file.
-func (v *leaseView) address6(a *netconf.IAAddress, live *rtnl.Address, times netconf.Times) registry.Dhcp6Address {
+func (v *View) address6(a *netconf.IAAddress, live *rtnl.Address, times netconf.Times) registry.Dhcp6Address {
 	row := registry.Dhcp6Address{Address: a.Address, Iaid: int64(a.IAID), RenewAt: instantOf(times.Renew), RebindAt: instantOf(times.Rebind)}
 	switch {
 	case live != nil:
@@ -141,7 +141,7 @@ const protocolRA = 2
 // it made itself, in IFA_PROTO, or, before Linux 5.18, by the flag that lets temporary ones be made, and
 // of temporary ones. Managers that take advertisements themselves (systemd-networkd, NetworkManager,
 // dhcpcd) give such an address the prefix length of its network, an end, and no prefix route.
-func (v *leaseView) isSlaac(l *netconf.Link, a *rtnl.Address, lease *netconf.Lease6) bool {
+func (v *View) isSlaac(l *netconf.Link, a *rtnl.Address, lease *netconf.Lease6) bool {
 	if !isGlobalV6(a) {
 		return false
 	}
