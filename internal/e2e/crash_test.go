@@ -34,6 +34,7 @@ type node struct {
 	folder string
 	args   []string // further ones of the daemon
 	armed  string   // file that must be there for moments to count; empty: all do
+	binary string   // empty: the one that dies at moments
 }
 
 // life is one of these daemons.
@@ -47,7 +48,10 @@ type life struct {
 // start starts a daemon that dies at a moment; 0: at none.
 func (n *node) start(moment int) *life {
 	n.t.Helper()
-	binary, err := faulty()
+	binary, err := n.binary, error(nil)
+	if binary == "" {
+		binary, err = faulty()
+	}
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -37,11 +37,13 @@ func newLeaseNode(t *testing.T, renew int) *leaseNode {
 	return n
 }
 
+const leaseConfig = "[[interface]]\nname = \"up0\"\nipv4 = \"dhcp\"\nipv6 = \"dhcp\"\nprefix_delegation = true\nassign_to = [\"lan0\"]\n"
+
 // asks writes the configuration: whether the node asks for leases.
 func (n *leaseNode) asks(yes bool) {
 	n.t.Helper()
 	if yes {
-		n.configure("[[interface]]\nname = \"up0\"\nipv4 = \"dhcp\"\nipv6 = \"dhcp\"\nprefix_delegation = true\nassign_to = [\"lan0\"]\n")
+		n.configure(leaseConfig)
 	} else {
 		n.configure("[[interface]]\nname = \"p0\"\nipv6 = \"none\"\n")
 	}

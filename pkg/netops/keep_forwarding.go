@@ -20,6 +20,9 @@ type forwardingSpec struct {
 	Setting   string `json:"setting"`   // forwarding or accept_ra
 	Value     int64  `json:"value"`
 	Before    int64  `json:"before"`
+
+	// Forwarded are interfaces that forwarded IPv6 before all did: the kernel makes them follow when all no longer do.
+	Forwarded []string `json:"forwarded,omitempty"`
 }
 
 const (
@@ -40,7 +43,15 @@ func (f forwardingSpec) locks() []state.Object {
 	return []state.Object{state.Exclusive("forwarding/" + f.Family)}
 }
 
-func (f forwardingSpec) needs() needs { return needs{settings: []string{f.path()}} }
+func (f forwardingSpec) needs() needs { return needs{settings: append(f.forwarded(), f.path())} }
+
+// forwarded are the paths of the same setting of the interfaces that had the value before.
+func (f forwardingSpec) forwarded() (paths []string) {
+	for _, name := range f.Forwarded {
+		paths = append(paths, path.Join(f.Family, "conf", name, f.Setting))
+	}
+	return paths
+}
 
 func (f forwardingSpec) plan(h *held) (p plan) {
 	have, there := h.settings[f.path()]
@@ -56,8 +67,14 @@ func (f forwardingSpec) plan(h *held) (p plan) {
 }
 
 func (f forwardingSpec) removal(h *held) (p plan) {
-	if have, there := h.settings[f.path()]; there && have == f.Value {
-		p.steps = append(p.steps, setSetting{f.path(), f.Before})
+	if have, there := h.settings[f.path()]; !there || have != f.Value {
+		return p
+	}
+	p.steps = append(p.steps, setSetting{f.path(), f.Before})
+	for _, other := range f.forwarded() {
+		if have, there := h.settings[other]; there && have == f.Value {
+			p.steps = append(p.steps, setSetting{other, f.Value})
+		}
 	}
 	return p
 }

@@ -3,10 +3,12 @@ package netops
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -232,7 +234,7 @@ func (s lease6Spec) formerSteps(h *held) (steps []step) {
 	for _, f := range s.Former {
 		again := slices.ContainsFunc(now, func(p placement) bool { return p.placed == f })
 		if l := h.links[f.Interface]; !again && l != nil && l.has(f.Address) {
-			steps = append(steps, removeAddress{f.Interface, f.Address})
+			steps = append(steps, removal6(l, f)...)
 		}
 	}
 	for _, p := range s.FormerPrefixes {
@@ -243,10 +245,22 @@ func (s lease6Spec) formerSteps(h *held) (steps []step) {
 	return steps
 }
 
+// removal6 takes an address away. The kernel has put a route to its network beside it, and leaves that until the
+// lifetime ends: it goes first, unless another address has the same network.
+func removal6(l *heldLink, a placed) (steps []step) {
+	shared := slices.ContainsFunc(l.Addresses, func(have heldAddress) bool {
+		return have.Prefix != a.Address && have.Prefix.Masked() == a.Address.Masked()
+	})
+	if !shared {
+		steps = append(steps, removeOnLink{a})
+	}
+	return append(steps, removeAddress{a.Interface, a.Address})
+}
+
 func (s lease6Spec) removal(h *held) (p plan) {
 	for _, a := range slices.Backward(s.placements()) {
 		if l := h.links[a.Interface]; l != nil && l.has(a.Address) {
-			p.steps = append(p.steps, removeAddress{a.Interface, a.Address})
+			p.steps = append(p.steps, removal6(l, a.placed)...)
 		}
 	}
 	for _, r := range s.routes() {
@@ -324,3 +338,27 @@ func secondsUntil(t time.Time) uint32 {
 	}
 	return uint32(min(max((time.Until(t)+time.Second/2)/time.Second, 0), rtnl.Forever-1))
 }
+
+// removeOnLink takes away the route to an address' network that the kernel has put beside the address, if it is there.
+type removeOnLink struct{ placed }
+
+func (s removeOnLink) String() string {
+	return "remove the route to " + s.Address.Masked().String() + " on " + s.Interface
+}
+
+func (s removeOnLink) take(ctx context.Context, t *taker) error {
+	index, err := t.conn.LinkIndex(s.Interface)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", s.Interface, err)
+	}
+	_, err = t.conn.DeleteRoute(ctx, rtnl.RouteChange{
+		Dst: s.Address, Table: unix.RT_TABLE_MAIN, Priority: onLinkMetric, Protocol: unix.RTPROT_KERNEL, Scope: unix.RT_SCOPE_NOWHERE, OIF: index,
+	})
+	if errors.Is(err, syscall.ESRCH) {
+		return nil
+	}
+	return err
+}
+
+// onLinkMetric is that of the kernel's own routes of IPv6 (IP6_RT_PRIO_ADDRCONF).
+const onLinkMetric = 256

@@ -83,7 +83,10 @@ func TestPlanOfALease6(t *testing.T) {
 		"no interface":     {held: newHeld(), missing: true, waits: "interface eth0"},
 		"a former address": {held: all(), spec: func(s *lease6Spec) { s.Former = []placed{{"eth0", netip.MustParsePrefix("2001:db8::9/128")}} }},
 		"a former address that stands": {held: host6(now, own, one, two, "2001:db8::9/128 eth0").refuses("2001:db8:a::/56", RouteProtocol),
-			spec: func(s *lease6Spec) { s.Former = []placed{{"eth0", netip.MustParsePrefix("2001:db8::9/128")}} }, steps: []string{"remove address 2001:db8::9/128 from eth0"}},
+			spec: func(s *lease6Spec) { s.Former = []placed{{"eth0", netip.MustParsePrefix("2001:db8::9/128")}} }, 
+			steps: []string{"remove the route to 2001:db8::9/128 on eth0", "remove address 2001:db8::9/128 from eth0"}},
+		"a former address in a network that another has": {held: host6(now, own, one, two, "2001:db8:a::9/64 br0").refuses("2001:db8:a::/56", RouteProtocol),
+			spec: func(s *lease6Spec) { s.Former = []placed{{"br0", netip.MustParsePrefix("2001:db8:a::9/64")}} }, steps: []string{"remove address 2001:db8:a::9/64 from br0"}},
 		"a former prefix": {held: all().refuses("2001:db8:b::/56", RouteProtocol), spec: func(s *lease6Spec) { s.FormerPrefixes = []netip.Prefix{netip.MustParsePrefix("2001:db8:b::/56")} },
 			steps: []string{"delete route 2001:db8:b::/56"}},
 	} {
@@ -107,8 +110,11 @@ func TestPlanOfALease6(t *testing.T) {
 	if p := aLease6(now).plan(down); p.waits != "interface eth0 to be up" || len(p.steps) > 0 {
 		t.Errorf("down: %+v", p)
 	}
-	want(t, "removal", stepText(aLease6(now).removal(all())), []string{"remove address 2001:db8:a:1::1/64 from br1", "remove address 2001:db8:a::1/64 from br0",
-		"remove address 2001:db8::5/128 from eth0", "delete route 2001:db8:a::/56"})
+	want(t, "removal", stepText(aLease6(now).removal(all())), []string{
+		"remove the route to 2001:db8:a:1::/64 on br1", "remove address 2001:db8:a:1::1/64 from br1",
+		"remove the route to 2001:db8:a::/64 on br0", "remove address 2001:db8:a::1/64 from br0",
+		"remove the route to 2001:db8::5/128 on eth0", "remove address 2001:db8::5/128 from eth0", "delete route 2001:db8:a::/56",
+	})
 	want(t, "removal of nothing", stepText(aLease6(now).removal(host6(now))), []string(nil))
 }
 

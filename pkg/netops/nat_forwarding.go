@@ -83,8 +83,11 @@ func (n *Net) forwarding6() (*forwardingNeed, error) {
 	if err := n.needSetting(need, all); err != nil || len(need.settings) == 0 {
 		return need, err
 	}
-	taking, err := n.takingAdvertisements()
+	taking, err := n.interfacesWith(settingAcceptRA, 1)
 	if err != nil {
+		return nil, err
+	}
+	if need.settings[0].Forwarded, err = n.interfacesWith(settingForwarding, 1); err != nil {
 		return nil, err
 	}
 	var before []forwardingSpec
@@ -95,8 +98,8 @@ func (n *Net) forwarding6() (*forwardingNeed, error) {
 	return need, nil
 }
 
-// takingAdvertisements are the interfaces whose accept_ra is 1.
-func (n *Net) takingAdvertisements() (names []string, err error) {
+// interfacesWith are the interfaces of which a setting of IPv6 has a value, but lo.
+func (n *Net) interfacesWith(setting string, value int64) (names []string, err error) {
 	err = n.inside(func() error {
 		dir, err := sysctl.Open(n.options.Root, "net/ipv6/conf")
 		if err != nil {
@@ -111,8 +114,8 @@ func (n *Net) takingAdvertisements() (names []string, err error) {
 			if name == confAll || name == confDefault || name == "lo" {
 				continue
 			}
-			v, err := readSetting(n.options.Root, path.Join("ipv6/conf", name, settingAcceptRA))
-			if err == nil && v == 1 {
+			v, err := readSetting(n.options.Root, path.Join("ipv6/conf", name, setting))
+			if err == nil && v == value {
 				names = append(names, name)
 			}
 		}
