@@ -16,6 +16,9 @@ import (
 // pipeSize is how much is moved at a time: what a socket of the usual size holds.
 const pipeSize = 256 << 10
 
+// pipeBuf is how much a pipe takes in one piece, or not at all (PIPE_BUF in pipe(7)).
+const pipeBuf = 4 << 10
+
 // moved is a pipe, and what is in it.
 type moved struct {
 	in, out int
@@ -36,6 +39,17 @@ func (m *moved) close() {
 	_ = unix.Close(m.out)
 }
 
+// put writes first and then p into the pipe where they are short, so that what is moved behind them goes out in one
+// piece with them: a client is woken up once, not twice. The pipe must be empty.
+func (m *moved) put(first, p []byte) bool {
+	if len(first)+len(p) > pipeBuf {
+		return false
+	}
+	n, err := unix.Writev(m.in, [][]byte{first, p})
+	m.left = max(n, 0)
+	return err == nil
+}
+
 // spliceFlags: Go waits, not the kernel.
 const spliceFlags = unix.SPLICE_F_NONBLOCK | unix.SPLICE_F_MOVE
 
@@ -49,23 +63,46 @@ func splice(from, to, most int) (n int, err error) {
 	}
 }
 
-// fill moves up to most bytes that come over a socket into the pipe, which must be empty. It waits for some.
-func (m *moved) fill(from syscall.RawConn, most int64) error {
-	var err error
+// fill moves up to most bytes that come over a socket into the pipe, as many as there are. It waits for some, for which
+// there must be room.
+func (m *moved) fill(from syscall.RawConn, most int64) (n int64, err error) {
 	waited := from.Read(func(fd uintptr) bool {
-		m.left, err = splice(int(fd), m.in, int(min(most, pipeSize)))
-		return !errors.Is(err, unix.EAGAIN)
+		n, err = m.fillNow(int(fd), most)
+		if n < most && m.left < pipeSize && errors.Is(err, unix.EAGAIN) {
+			giveWay()
+			var more int64
+			more, err = m.fillNow(int(fd), most-n)
+			n += more
+		}
+		return n > 0 || !errors.Is(err, unix.EAGAIN)
 	})
 	switch {
 	case waited != nil:
-		return waited
+		return n, waited
+	case n > 0:
+		return n, nil // what is wrong stays so
 	case err != nil:
-		return os.NewSyscallError("splice", err)
-	case m.left == 0:
-		return io.ErrUnexpectedEOF
+		return 0, os.NewSyscallError("splice", err)
 	}
-	return nil
+	return 0, io.ErrUnexpectedEOF
 }
+
+// fillNow moves what there is, as far as there is room for it.
+func (m *moved) fillNow(from int, most int64) (n int64, err error) {
+	for n < most && m.left < pipeSize {
+		come, err := splice(from, m.in, int(min(most-n, int64(pipeSize-m.left))))
+		if come == 0 {
+			return n, err
+		}
+		n += int64(come)
+		m.left += come
+	}
+	return n, nil
+}
+
+// giveWay lets whoever sends go on where there are fewer processors than there are processes at work: what comes meanwhile
+// is moved at once, where to wait for it piece by piece costs the sleep and the waking up of each.
+func giveWay() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
 // empty moves what is in the pipe to the client, as push does. wait says whether to wait for room.
 func (m *moved) empty(to syscall.RawConn, wait bool) (n int, err error) {
@@ -96,13 +133,16 @@ func (d *directWire) splice(p []byte, from syscall.RawConn, n int64) (broken, er
 	if err := d.frame(len(p) + int(n)); err != nil {
 		return err, nil
 	}
-	_, broken = d.c.put(d.head, p)
+	if !d.pipe.put(d.head, p) {
+		_, broken = d.c.put(d.head, p)
+	}
 	d.written()
 	for n > 0 && broken == nil {
-		if err := d.pipe.fill(from, n); err != nil {
+		come, err := d.pipe.fill(from, n)
+		if err != nil {
 			return nil, err
 		}
-		n -= int64(d.pipe.left)
+		n -= come
 		broken = d.c.pushMoved(d.pipe)
 	}
 	return broken, nil
