@@ -63,13 +63,14 @@ var doors = map[string][]string{
 	"internal/grow":      {},
 	"internal/btrfswork": {"internal/btrfs"},                 // what runs in a process of its own
 	"internal/inuse":     {"internal/blk", "internal/mount"}, // who holds a device, out of what these two read
-	"pkg/netops":         {"pkg/registry", "pkg/netops/internal/wire", "pkg/netops/internal/kernelrow", "pkg/netops/internal/ruleset", "pkg/netops/internal/owntable", "pkg/netops/internal/managers", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/sockdiag", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/dhcp", "internal/dhcp6", "internal/unixctl", "internal/ovstext", "internal/hang", "internal/ovsdb", "internal/unixsock"},
+	"pkg/netops":         {"pkg/registry", "pkg/netops/internal/wire", "pkg/netops/internal/kernelrow", "pkg/netops/internal/ruleset", "pkg/netops/internal/owntable", "pkg/netops/internal/managers", "pkg/netops/internal/ovsrow", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/sockdiag", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/dhcp", "internal/dhcp6", "internal/unixctl", "internal/ovstext", "internal/hang", "internal/ovsdb", "internal/unixsock"},
 	// The rooms of netops, which only it may enter.
 	"pkg/netops/internal/wire":      {"pkg/registry", "internal/rtnl"},
 	"pkg/netops/internal/kernelrow": {"pkg/registry", "pkg/netops/internal/wire", "internal/rtnl", "internal/ct"},
 	"pkg/netops/internal/ruleset":   {"pkg/registry", "pkg/netops/internal/wire", "internal/ct", "internal/nft"},
 	"pkg/netops/internal/owntable":  {"internal/nft"},
 	"pkg/netops/internal/managers":  {"pkg/registry", "pkg/netops/internal/wire", "pkg/netops/internal/kernelrow", "internal/rtnl", "internal/netconf", "internal/dhcp6"},
+	"pkg/netops/internal/ovsrow":    {"pkg/registry", "pkg/netops/internal/wire", "pkg/netops/internal/kernelrow", "internal/ct", "internal/ovsdb", "internal/ovstext"},
 	"pkg/volops":                    {"pkg/registry", "internal/state", "internal/fault", "internal/blk", "internal/mount", "internal/hang", "internal/btrfs", "internal/md", "internal/ondisk", "internal/btrfswork", "internal/gpt", "internal/grow", "internal/inuse", "internal/hostexec", "internal/hostinfo"},
 
 	"internal/fault": {},

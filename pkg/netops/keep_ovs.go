@@ -110,7 +110,7 @@ func (n *needs) ovsNames() (names []string) {
 	return names
 }
 
-// ovsTables reads all rows.
+// tables reads all rows.
 func (r *reader) ovsTables(ctx context.Context) error {
 	results, err := r.net.askOVS(ctx,
 		ovsdb.Select("Bridge", nil, append(ovsBridgeColumns, "ports")...),

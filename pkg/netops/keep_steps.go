@@ -2,7 +2,6 @@ package netops
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/fault"
 	"github.com/geomind/my_os_server/internal/rtnl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -135,7 +135,7 @@ func (s addBridge) take(ctx context.Context, t *taker) error {
 		mtu = maxMTU - 1
 	}
 	err := t.conn.AddBridge(ctx, rtnl.NewBridge{
-		Name: s.Name, MAC: macBytes(s.MAC), MTU: mtu, STP: s.STP, VLANFiltering: s.VLANFiltering,
+		Name: s.Name, MAC: wire.MACBytes(s.MAC), MTU: mtu, STP: s.STP, VLANFiltering: s.VLANFiltering,
 	})
 	switch {
 	case s.VLANFiltering && errors.Is(err, syscall.EOPNOTSUPP):
@@ -213,7 +213,7 @@ func (s setMAC) take(ctx context.Context, t *taker) error { return t.alone(ctx, 
 func (s setMAC) link() string                             { return s.Name }
 func (s setMAC) set(c *rtnl.LinkChange, _ func(string) (int, error)) (bool, error) {
 	free := c.MAC == nil
-	c.MAC = macBytes(s.MAC)
+	c.MAC = wire.MACBytes(s.MAC)
 	return free, nil
 }
 
@@ -378,12 +378,3 @@ type deleteLink struct {
 
 func (s deleteLink) String() string                           { return "delete " + s.Name }
 func (s deleteLink) take(ctx context.Context, t *taker) error { return t.conn.DeleteLink(ctx, s.Index) }
-
-// macBytes is the inverse of MAC.
-func macBytes(text string) []byte {
-	b, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
-	if err != nil {
-		return nil
-	}
-	return b
-}

@@ -317,7 +317,7 @@ var errHardware = fmt.Errorf("it has no hardware address of %d bytes", wire.MACS
 
 // open starts the client of an interface, and sets the interface up.
 func (r *leaser) open(ctx context.Context, link *heldLink, timing dhcp.Timing) (*dhcp.Client, error) {
-	mac := macBytes(link.MAC)
+	mac := wire.MACBytes(link.MAC)
 	if len(mac) != wire.MACSize {
 		return nil, errHardware
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/geomind/my_os_server/internal/dhcp6"
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/pkg/netops/internal/managers"
+	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 )
 
 // source is what the clients do now, and what they leased.
@@ -24,7 +25,7 @@ func (l *leasing) source() *managers.OwnLeases {
 		status := client.Status()
 		o.States[r.Name] = stateWord(status.State)
 		holder := netconf.Holder{Manager: managers.Own, Interface: r.Name, Index: index}
-		row := netconf.Lease4{Holder: holder, ClientID: dhcp.ClientID(macBytes(mac))}
+		row := netconf.Lease4{Holder: holder, ClientID: dhcp.ClientID(wire.MACBytes(mac))}
 		if status.Lease != nil {
 			row = leaseRow(status.Lease, row)
 		}

@@ -8,7 +8,8 @@
 // What can stand without a Net has a room of its own: internal/wire the values and lists of the table,
 // internal/kernelrow the rows for objects of the kernel, internal/ruleset the items of what nf_tables has,
 // internal/owntable what stands in the daemon's own table,
-// internal/managers what other network managers configured and hold.
+// internal/managers what other network managers configured and hold, internal/ovsrow
+// the rows for what Open vSwitch tells.
 //
 // One file, or a few of one prefix, holds one object:
 //

@@ -26,7 +26,7 @@ func (n *Net) besideOVS(ctx context.Context, name registry.Opt[string]) []regist
 	if err != nil {
 		return nil
 	}
-	return slices.DeleteFunc(d.bridges(), func(b registry.OvsBridge) bool { return b.Name != name.Or(b.Name) || len(b.Name) > maxLinkName })
+	return slices.DeleteFunc(d.Bridges(), func(b registry.OvsBridge) bool { return b.Name != name.Or(b.Name) || len(b.Name) > maxLinkName })
 }
 
 // ovsBridges are the bridges of Open vSwitch, or the one with a name, as net.bridge tells them.
@@ -131,7 +131,7 @@ func (n *Net) ovsBridgePort(ctx context.Context, bridge, name string) (*registry
 	if err := links.read(ctx); err != nil {
 		return nil, err
 	}
-	for _, b := range d.bridges() {
+	for _, b := range d.Bridges() {
 		for i := range b.Ports {
 			if b.Name == bridge && b.Ports[i].Name == name {
 				row := links.port(bridge, &b.Ports[i])

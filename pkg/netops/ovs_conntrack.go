@@ -6,12 +6,9 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/geomind/my_os_server/internal/ct"
 	"github.com/geomind/my_os_server/internal/ovstext"
 	"github.com/geomind/my_os_server/internal/unixctl"
-	"github.com/geomind/my_os_server/pkg/netops/internal/kernelrow"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ovsrow"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -29,15 +26,15 @@ func (n *Net) OVSConntrack(ctx context.Context, p *registry.NetOVSConntrackParam
 	}
 	out := wire.LimitedTo(rows, p.Limit)
 	for _, datapath := range datapaths {
-		row := ovsConntrackRow{datapath: datapath}
+		row := ovsrow.Connection{Datapath: datapath}
 		err := d.Lines(ctx, func(line string) error {
 			if line == "" {
 				return nil
 			}
-			if err := row.read(line); err != nil {
+			if err := row.Read(line); err != nil {
 				return err
 			}
-			return out.Send(&row.row)
+			return out.Send(&row.Row)
 		}, "dpctl/dump-conntrack", append([]string{"-m", "-s", datapath}, zoneArgument(p.Zone)...)...)
 		if errors.Is(err, wire.ErrEnough) {
 			return &registry.NetOVSConntrackEnd{}, nil
@@ -56,91 +53,6 @@ func zoneArgument(zone registry.Opt[int64]) []string {
 		return nil
 	}
 	return []string{"zone=" + strconv.FormatInt(number, 10)}
-}
-
-// userspaceDatapath is how the names of the datapaths begin that ovs-vswitchd is itself.
-const userspaceDatapath = "netdev@"
-
-// ovsConntrackRow makes rows of net.ovs.conntrack out of lines, in memory that each next row uses again.
-type ovsConntrackRow struct {
-	datapath string
-	row      registry.OvsConntrackEntry
-	entry    ovstext.Connection
-	master   registry.ConntrackTuple
-	status   []string
-}
-
-// read takes a line. The row holds until the next one.
-func (b *ovsConntrackRow) read(line string) error {
-	e := &b.entry
-	if err := e.Read(line); err != nil {
-		return garbled("ovs-vswitchd prints what is no connection", err.Error())
-	}
-	row := &b.row
-	*row = registry.OvsConntrackEntry{} // and then field by field: a literal would be made elsewhere and copied
-	row.Datapath, row.Protocol, row.Zone = b.datapath, e.Protocol, int64(e.Zone)
-	row.Family = registry.Some(wire.Family(unix.AF_INET))
-	row.TimeoutS = wire.Number(e.HasTimeout, e.Timeout)
-	row.State = registry.NonZero(strings.ToLower(e.State))
-	row.Helper = registry.NonZero(e.Helper)
-	row.TcpFlagsOriginal, row.TcpFlagsReply = registry.NonZero(e.FlagsOrig), registry.NonZero(e.FlagsRepl)
-	row.TcpWindowScaleOriginal, row.TcpWindowScaleReply = wire.Number(e.HasWScale, e.WScaleOrig), wire.Number(e.HasWScale, e.WScaleRepl)
-	row.SctpVtagOriginal, row.SctpVtagReply = wire.Number(e.HasVTags, e.VTagOrig), wire.Number(e.HasVTags, e.VTagReply)
-	if e.Original.Source.Is6() {
-		b.row.Family = registry.Some(wire.Family(unix.AF_INET6))
-	}
-	protocol, known := ct.ProtocolNumber(e.Protocol)
-	if known {
-		b.row.Protocol, b.row.ProtocolNumber = ct.ProtocolName(protocol), registry.Some(int64(protocol))
-	}
-	if e.ID != 0 { // the userspace datapath numbers none
-		b.row.ID = registry.Some(wire.Hex32(e.ID))
-	}
-	if e.Mark != 0 {
-		b.row.Mark = registry.Some(wire.Hex32(e.Mark))
-	}
-	if e.Labels != "" {
-		b.row.Labels = registry.Some(strings.Repeat("0", 32-len(e.Labels)) + e.Labels)
-	}
-	if strings.HasPrefix(b.datapath, userspaceDatapath) { // the kernel keeps one state, which is told twice
-		b.row.StateReply = registry.NonZero(strings.ToLower(e.StateReply))
-	}
-	ovsTuple(&b.row.Original, &e.Original, protocol)
-	ovsTuple(&b.row.Reply, &e.Reply, protocol)
-	if e.Master.Source.IsValid() {
-		b.master = registry.ConntrackTuple{}
-		ovsTuple(&b.master, &e.Master, protocol)
-		b.row.Master = &b.master
-	}
-	b.row.Status = b.statusNames(e.Status)
-	return nil
-}
-
-// statusNames are the names of a status, absent where there is none.
-func (b *ovsConntrackRow) statusNames(text string) []string {
-	if text == "" {
-		return nil
-	}
-	b.status = b.status[:0]
-	for name := range strings.SplitSeq(text, "|") {
-		b.status = append(b.status, strings.ToLower(name))
-	}
-	return b.status
-}
-
-// ovsTuple fills in one direction, as it is answered. Protocols without ports are printed with ports of 0.
-func ovsTuple(row *registry.ConntrackTuple, t *ovstext.Tuple, protocol uint8) {
-	row.Source, row.Destination = t.Source, t.Destination
-	switch protocol {
-	case unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_UDPLITE, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP:
-		row.SourcePort, row.DestinationPort = wire.Number(t.HasPorts, t.SourcePort), wire.Number(t.HasPorts, t.DestinationPort)
-	}
-	if t.HasICMP {
-		row.IcmpType, row.IcmpCode, row.IcmpID = wire.Number(true, t.ICMPType), wire.Number(true, t.ICMPCode), wire.Number(true, t.ICMPID)
-	}
-	if t.HasCounters {
-		kernelrow.AddCounters(row, ct.Counters{Packets: t.Packets, Bytes: t.Bytes})
-	}
 }
 
 // OVSConntrackStats handles net.ovs.conntrack.stats. What a datapath has not is absent.
@@ -172,7 +84,7 @@ func ovsStats(ctx context.Context, d *unixctl.Daemon, datapath string, zone regi
 	}
 	stats, err := ovstext.ReadStats(text)
 	if err != nil {
-		return nil, garbled("ovs-vswitchd prints what are no statistics", err.Error())
+		return nil, ovsrow.Garbled("ovs-vswitchd prints what are no statistics", err.Error())
 	}
 	row := &registry.OvsConntrackStats{
 		Datapath: datapath, Count: stats.Count, Protocols: lowerNames(stats.Protocols), TcpStates: lowerNames(stats.TCPStates),
@@ -210,9 +122,9 @@ func ovsLimits(ctx context.Context, d *unixctl.Daemon, datapath string, zone reg
 	}
 	byDefault, zones, err := ovstext.ReadLimits(text)
 	if err != nil {
-		return garbled("ovs-vswitchd prints what are no limits", err.Error())
+		return ovsrow.Garbled("ovs-vswitchd prints what are no limits", err.Error())
 	}
-	row.DefaultLimit = counted(byDefault)
+	row.DefaultLimit = ovsrow.Counted(byDefault)
 	for _, z := range zones {
 		row.ZoneLimits = append(row.ZoneLimits, registry.OvsZoneLimit{Zone: int64(z.Zone), Limit: int64(z.Limit), Count: registry.Some(int64(z.Count))})
 	}

@@ -1,15 +1,14 @@
 package netops
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/geomind/my_os_server/internal/ovsdb"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ovsrow"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -118,8 +117,8 @@ func (n *Net) OVS(ctx context.Context, p *registry.NetOVSParams) (*registry.NetO
 	if err != nil {
 		return nil, err
 	}
-	result := d.system()
-	for _, b := range d.bridges() {
+	result := d.System()
+	for _, b := range d.Bridges() {
 		if b.Name == p.Bridge.Or(b.Name) {
 			n.tellOVS(&b)
 			result.Bridges = append(result.Bridges, b)
@@ -131,97 +130,13 @@ func (n *Net) OVS(ctx context.Context, p *registry.NetOVSParams) (*registry.NetO
 	return result, nil
 }
 
-// ovsTables are the tables that net.ovs reads, whole: which columns there are depends on the version.
-var ovsTables = []string{"Open_vSwitch", "Bridge", "Port", "Interface", "Controller", "Manager", "Mirror", "NetFlow", "sFlow", "IPFIX"}
-
-// ovsDump is what the database has.
-type ovsDump struct {
-	rows map[string][]ovsdb.Row              // by table
-	byID map[string]map[ovsdb.UUID]ovsdb.Row // by table
-}
-
-func (n *Net) readOVS(ctx context.Context) (*ovsDump, error) {
-	var ops []ovsdb.Operation
-	for _, table := range ovsTables {
-		ops = append(ops, ovsdb.Select(table, nil))
-	}
-	results, err := n.askOVS(ctx, ops...)
+// readOVS reads all that net.ovs tells.
+func (n *Net) readOVS(ctx context.Context) (*ovsrow.Database, error) {
+	results, err := n.askOVS(ctx, ovsrow.Selects()...)
 	if err != nil {
 		return nil, err
 	}
-	d := &ovsDump{rows: map[string][]ovsdb.Row{}, byID: map[string]map[ovsdb.UUID]ovsdb.Row{}}
-	for i, table := range ovsTables {
-		d.rows[table] = results[i].Rows
-		d.byID[table] = make(map[ovsdb.UUID]ovsdb.Row, len(results[i].Rows))
-		for _, row := range results[i].Rows {
-			d.byID[table][row.UUID()] = row
-		}
-	}
-	return d, nil
-}
-
-// refs are the rows of a table that a column names.
-func (d *ovsDump) refs(row ovsdb.Row, column, table string) (list []ovsdb.Row) {
-	for _, id := range row.Refs(column) {
-		if r, ok := d.byID[table][id]; ok {
-			list = append(list, r)
-		}
-	}
-	return list
-}
-
-// texts are a column of the rows that another column names, in order.
-func (d *ovsDump) texts(row ovsdb.Row, column, table, of string) (list []string) {
-	for _, r := range d.refs(row, column, table) {
-		list = append(list, r.List(of)...)
-	}
-	slices.Sort(list)
-	return list
-}
-
-func (d *ovsDump) system() *registry.NetOvsResult {
-	out := &registry.NetOvsResult{Bridges: []registry.OvsBridge{}}
-	if len(d.rows["Open_vSwitch"]) == 0 {
-		return out // nobody has initialised it
-	}
-	row := d.rows["Open_vSwitch"][0] // there is one
-	out.OVSVersion, out.DbVersion = ovsText(row, "ovs_version"), ovsText(row, "db_version")
-	out.SystemType, out.SystemVersion = ovsText(row, "system_type"), ovsText(row, "system_version")
-	out.DatapathTypes, out.InterfaceTypes = rising(row.List("datapath_types")), rising(row.List("iface_types"))
-	out.DpdkInitialized = ovsBool(row, "dpdk_initialized")
-	out.CurrentConfig, out.NextConfig = ovsCount(row, "cur_cfg"), ovsCount(row, "next_cfg")
-	out.Managers = d.texts(row, "manager_options", "Manager", "target")
-	out.Statistics, out.ExternalIds, out.OtherConfig = row.Map("statistics"), row.Map("external_ids"), row.Map("other_config")
-	out.Hostname = registry.NonZero(out.ExternalIds["hostname"])
-	return out
-}
-
-// bridges are the bridges by name.
-func (d *ovsDump) bridges() []registry.OvsBridge {
-	list := make([]registry.OvsBridge, 0, len(d.rows["Bridge"]))
-	for _, row := range d.rows["Bridge"] {
-		b := ovsBridgeRow(row)
-		for _, c := range d.refs(row, "controller", "Controller") {
-			b.Controllers = append(b.Controllers, ovsControllerRow(c))
-		}
-		slices.SortFunc(b.Controllers, func(a, b registry.OvsController) int { return cmp.Compare(a.Target, b.Target) })
-		b.Mirrors = d.texts(row, "mirrors", "Mirror", "name")
-		b.Netflow = d.texts(row, "netflow", "NetFlow", "targets")
-		b.Sflow = d.texts(row, "sflow", "sFlow", "targets")
-		b.Ipfix = d.texts(row, "ipfix", "IPFIX", "targets")
-		for _, r := range d.refs(row, "ports", "Port") {
-			p := ovsPortRow(r)
-			for _, i := range d.refs(r, "interfaces", "Interface") {
-				p.Interfaces = append(p.Interfaces, ovsInterfaceRow(i))
-			}
-			slices.SortFunc(p.Interfaces, func(a, b registry.OvsInterface) int { return cmp.Compare(a.Name, b.Name) })
-			b.Ports = append(b.Ports, p)
-		}
-		slices.SortFunc(b.Ports, func(a, b registry.OvsPort) int { return cmp.Compare(a.Name, b.Name) })
-		list = append(list, b)
-	}
-	slices.SortFunc(list, func(a, b registry.OvsBridge) int { return cmp.Compare(a.Name, b.Name) })
-	return list
+	return ovsrow.NewDatabase(results), nil
 }
 
 // tellOVS adds to a bridge of the database what is registered of it.

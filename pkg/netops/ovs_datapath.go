@@ -9,6 +9,7 @@ import (
 
 	"github.com/geomind/my_os_server/internal/ovstext"
 	"github.com/geomind/my_os_server/internal/unixctl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ovsrow"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -26,11 +27,11 @@ func (n *Net) Datapath(ctx context.Context, p *registry.NetDatapathParams, rows 
 	}
 	datapaths, err := ovstext.Datapaths(text)
 	if err != nil {
-		return nil, garbled("ovs-vswitchd tells of a datapath", err.Error())
+		return nil, ovsrow.Garbled("ovs-vswitchd tells of a datapath", err.Error())
 	}
 	slices.SortFunc(datapaths, func(a, b ovstext.Datapath) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range datapaths {
-		if err := rows.Send(&registry.DatapathItem{Datapath: datapathRow(&datapaths[i])}); err != nil {
+		if err := rows.Send(&registry.DatapathItem{Datapath: ovsrow.Datapath(&datapaths[i])}); err != nil {
 			return nil, err
 		}
 		if err := n.datapathFlows(ctx, d, datapaths[i].Name, p.Limit.Or(math.MaxInt64), rows); err != nil {
@@ -40,50 +41,18 @@ func (n *Net) Datapath(ctx context.Context, p *registry.NetDatapathParams, rows 
 	return &registry.NetDatapathEnd{}, nil
 }
 
-// datapathRow is a datapath as it is answered.
-func datapathRow(d *ovstext.Datapath) *registry.Datapath {
-	row := &registry.Datapath{
-		Datapath: d.Name, Hits: counted(d.Hits), Misses: counted(d.Misses), Lost: counted(d.Lost), Flows: counted(d.Flows),
-		Masks: counted(d.Masks), MaskHits: counted(d.MaskHits), MaskHitsPerPacket: wire.When(d.MaskHitsPerPacket >= 0, d.MaskHitsPerPacket),
-		CacheHits: counted(d.CacheHits), CacheHitRate: wire.When(d.CacheHitRate >= 0, d.CacheHitRate),
-		Ports: make([]registry.DatapathPort, 0, len(d.Ports)),
-	}
-	if len(d.Caches) > 0 {
-		row.Caches = cappedCounters(d.Caches)
-	}
-	for _, p := range d.Ports {
-		row.Ports = append(row.Ports, registry.DatapathPort{
-			Number: int64(p.Number), Name: p.Name, Type: registry.NonZero(p.Type), Options: registry.NonZero(p.Options),
-			Statistics: cappedCounters(p.Statistics),
-		})
-	}
-	slices.SortFunc(row.Ports, func(a, b registry.DatapathPort) int { return cmp.Compare(a.Number, b.Number) })
-	return row
-}
-
-// counted is a counter, absent where it is -1.
-func counted(v int64) registry.Opt[int64] { return wire.When(v >= 0, min(v, wire.MaxInteger)) }
-
-// cappedCounters are counters that fit the table's integers.
-func cappedCounters(m map[string]int64) map[string]int64 {
-	for name, v := range m {
-		m[name] = min(v, wire.MaxInteger)
-	}
-	return m
-}
-
 // datapathFlows sends the flows of one datapath, at most so many.
 func (n *Net) datapathFlows(ctx context.Context, d *unixctl.Daemon, datapath string, limit int64, rows *registry.Stream[registry.DatapathItem]) error {
-	row, core, sent := datapathFlowRow{}, -1, int64(0)
+	row, core, sent := ovsrow.DatapathFlow{}, -1, int64(0)
 	err := d.Lines(ctx, func(text string) error {
 		if c, ok := ovstext.DumpTitle(text); ok {
 			core = c
 			return nil
 		}
-		if err := row.read(text, datapath, core); err != nil {
+		if err := row.Read(text, datapath, core); err != nil {
 			return err
 		}
-		if err := rows.Send(&row.item); err != nil {
+		if err := rows.Send(&row.Item); err != nil {
 			return err
 		}
 		if sent++; sent >= limit {
@@ -95,29 +64,4 @@ func (n *Net) datapathFlows(ctx context.Context, d *unixctl.Daemon, datapath str
 		return nil
 	}
 	return err
-}
-
-// datapathFlowRow makes rows of net.datapath out of lines, in memory that each next row uses again.
-type datapathFlowRow struct {
-	item registry.DatapathItem
-	row  registry.DatapathFlow
-	flow ovstext.DatapathFlow
-}
-
-// read takes a line. The row holds until the next one.
-func (b *datapathFlowRow) read(line, datapath string, core int) error {
-	f := &b.flow
-	if err := f.Read(line); err != nil {
-		return garbled("ovs-vswitchd prints what is no flow", err.Error())
-	}
-	b.row = registry.DatapathFlow{
-		Datapath: datapath, Ufid: registry.NonZero(f.UFID),
-		Match: appendFields(b.row.Match[:0], f.Match), MatchText: f.MatchText,
-		Actions: appendActions(b.row.Actions[:0], f.Actions), ActionsText: f.ActionsText,
-		Packets: wire.Counter(f.Packets), Bytes: wire.Counter(f.Bytes), UsedS: wire.When(f.Used >= 0, f.Used),
-		TcpFlags: registry.NonZero(f.TCPFlags), Offloaded: registry.NonZero(f.Offloaded), Layer: registry.NonZero(f.Layer),
-		PmdCore: wire.When(core >= 0, int64(core)), ExtraInfo: registry.NonZero(f.Extra),
-	}
-	b.item.Flow = &b.row
-	return nil
 }

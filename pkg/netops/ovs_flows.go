@@ -1,10 +1,8 @@
 package netops
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"slices"
@@ -13,8 +11,8 @@ import (
 	"time"
 
 	"github.com/geomind/my_os_server/internal/hostexec"
-	"github.com/geomind/my_os_server/internal/ovstext"
 	"github.com/geomind/my_os_server/internal/unixctl"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ovsrow"
 	"github.com/geomind/my_os_server/pkg/netops/internal/wire"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -67,7 +65,7 @@ func (n *Net) bridgeFlows(ctx context.Context, d *unixctl.Daemon, bridge string,
 	if number, ok := table.Get(); ok {
 		args = append(args, "table="+strconv.FormatInt(number, 10))
 	}
-	err := hostexec.Stream(ctx, hostexec.OvsOfctl, func(r io.Reader) error { return sendFlows(r, bridge, out) }, args...)
+	err := hostexec.Stream(ctx, hostexec.OvsOfctl, func(r io.Reader) error { return ovsrow.SendFlows(r, bridge, out) }, args...)
 	var exit *hostexec.Exit
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
@@ -91,91 +89,4 @@ func (n *Net) noFlows(d *unixctl.Daemon, bridge string, cause error) error {
 		gone.Message += why
 	}
 	return err
-}
-
-// flowLine is the longest line that a flow may have: a message of OpenFlow has 64 KiB, and a byte of it at most some
-// tens of characters.
-const flowLine = 4 << 20
-
-// sendFlows sends what ovs-ofctl prints.
-func sendFlows(r io.Reader, bridge string, out wire.Limited[registry.OvsFlow]) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 64<<10), flowLine)
-	row := flowRow{}
-	for lines.Scan() {
-		line := lines.Text()
-		if ovstext.ReplyHeader(line) || line == "" {
-			continue
-		}
-		if err := row.read(line, bridge); err != nil {
-			return err
-		}
-		if err := out.Send(&row.row); err != nil {
-			return err
-		}
-	}
-	return lines.Err()
-}
-
-// flowRow makes rows of net.flows out of lines, in memory that each next row uses again.
-type flowRow struct {
-	row  registry.OvsFlow
-	flow ovstext.Flow
-}
-
-// read takes a line. The row holds until the next one.
-func (b *flowRow) read(line, bridge string) error {
-	if text, ok := ovstext.DecodeError(line); ok {
-		return garbled("ovs-ofctl cannot read a flow of "+bridge, text)
-	}
-	f := &b.flow
-	if err := f.Read(line); err != nil {
-		return garbled("ovs-ofctl prints what is no flow", err.Error())
-	}
-	b.row = registry.OvsFlow{
-		Bridge: bridge, Table: int64(f.Table), Priority: int64(f.Priority), Cookie: f.Cookie, DurationS: f.Duration,
-		Packets: wire.Counter(f.Packets), Bytes: wire.Counter(f.Bytes),
-		IdleTimeoutS: wire.Number(true, f.IdleTimeout), HardTimeoutS: wire.Number(true, f.HardTimeout),
-		IdleAgeS: wire.When(f.IdleAge >= 0, float64(f.IdleAge)), HardAgeS: wire.When(f.HardAge >= 0, float64(f.HardAge)),
-		Importance: wire.NonZero(f.Importance), Flags: flowFlags(f.Flags),
-		Match: appendFields(b.row.Match[:0], f.Match), MatchText: registry.NonZero(f.MatchText),
-		Actions: appendActions(b.row.Actions[:0], f.Actions), ActionsText: registry.NonZero(f.ActionsText),
-	}
-	return nil
-}
-
-// flowFlags are the flags, absent where there is none.
-func flowFlags(flags []string) []string {
-	if len(flags) == 0 {
-		return nil
-	}
-	return flags
-}
-
-// garbled is the answer where Open vSwitch says what is not understood here.
-func garbled(what, text string) error {
-	return &registry.OSError{
-		OsErrorData: registry.OsErrorData{Op: "read flows", Errno: "EPROTO", Text: registry.NonZero(text)},
-		Message:     fmt.Sprintf("%s: %s", what, text),
-	}
-}
-
-func appendFields(list []registry.OvsField, fields []ovstext.Field) []registry.OvsField {
-	if list == nil {
-		list = []registry.OvsField{}
-	}
-	for _, f := range fields {
-		list = append(list, registry.OvsField{Name: f.Name, Value: registry.NonZero(f.Value), Mask: registry.NonZero(f.Mask)})
-	}
-	return list
-}
-
-func appendActions(list []registry.OvsAction, actions []ovstext.Action) []registry.OvsAction {
-	if list == nil {
-		list = []registry.OvsAction{}
-	}
-	for _, a := range actions {
-		list = append(list, registry.OvsAction{Name: a.Name, Arguments: registry.NonZero(a.Arguments)})
-	}
-	return list
 }

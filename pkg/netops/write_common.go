@@ -173,7 +173,7 @@ func (n *Net) derivedMAC(words ...string) string {
 
 // checkMAC notes what is wrong with an address that an interface is to have.
 func (f *faults) checkMAC(path, mac string) {
-	b := macBytes(mac)
+	b := wire.MACBytes(mac)
 	switch {
 	case len(b) != wire.MACSize:
 		f.add(path, "must be six bytes as hexadecimal pairs with colons, got %q", mac)

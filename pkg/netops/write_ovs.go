@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/geomind/my_os_server/internal/ovsdb"
+	"github.com/geomind/my_os_server/pkg/netops/internal/ovsrow"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
 
@@ -211,10 +212,10 @@ func (n *Net) checkPatchLoop(ctx context.Context, p *registry.NetBridgeConnectPa
 }
 
 // patches are the bridges that each bridge has a pair of patch ports with, whoever made them.
-func patches(d *ovsDump) map[string][]string {
+func patches(d *ovsrow.Database) map[string][]string {
 	type end struct{ bridge, peer string }
 	ends := map[string]end{} // by the name of the port
-	for _, b := range d.bridges() {
+	for _, b := range d.Bridges() {
 		for _, p := range b.Ports {
 			for _, i := range p.Interfaces {
 				if i.Type.Or("") == "patch" {

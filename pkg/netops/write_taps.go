@@ -62,7 +62,7 @@ func checkTap(p *registry.NetVMCreateTapParams) error {
 	f.checkNewName("name", p.Name.Or(""))
 	if mac, ok := p.MAC.Get(); ok {
 		f.checkMAC("mac", mac)
-		if b := macBytes(mac); len(b) == wire.MACSize && b[0] == 0xfe {
+		if b := wire.MACBytes(mac); len(b) == wire.MACSize && b[0] == 0xfe {
 			f.add("mac", "must not begin with fe: the host's side has the same address with fe in front")
 		}
 	}

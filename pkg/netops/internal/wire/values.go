@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/hex"
 	"net/netip"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,6 +68,15 @@ func MAC(b []byte) registry.Opt[string] {
 		text[3*i], text[3*i+1] = digits[c>>4], digits[c&15]
 	}
 	return registry.Some(string(text[:]))
+}
+
+// MACBytes is the inverse of MAC; nil for what is no such text.
+func MACBytes(text string) []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(text, ":", ""))
+	if err != nil {
+		return nil
+	}
+	return b
 }
 
 // Hex is bytes as hexadecimal digits; absent for none.
