@@ -106,9 +106,6 @@ func Read(r io.ReaderAt, size, sector int64) (*Table, error) {
 	return t, nil
 }
 
-// Sector is the size of a sector in bytes.
-func (t *Table) Sector() int64 { return t.sector }
-
 // Usable is what the table leaves to partitions: the first sector and the last.
 func (t *Table) Usable() (first, last uint64) { return t.first, t.last }
 

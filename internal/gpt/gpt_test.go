@@ -64,7 +64,7 @@ func mustParse(t testing.TB, s string) GUID {
 func fill(t testing.TB, rng *rand.Rand, table *Table, n int, unit uint64) map[int]Entry {
 	t.Helper()
 	added := map[int]Entry{}
-	step := unit / uint64(table.Sector())
+	step := unit / uint64(table.sector)
 	at, last := table.Usable()
 	at = (at + step - 1) / step * step
 	for range n {
@@ -130,10 +130,10 @@ func addBehind(t testing.TB, rng *rand.Rand, table *Table, want map[int]Entry) {
 		end = max(end, e.Last)
 	}
 	_, last := table.Usable()
-	if end+1<<20/uint64(table.Sector()) > last {
+	if end+1<<20/uint64(table.sector) > last {
 		return
 	}
-	e := Entry{Type: mustParse(t, linuxType), UUID: RandomGUID(), First: end + 1, Last: end + 1<<20/uint64(table.Sector()), Name: randomName(rng)}
+	e := Entry{Type: mustParse(t, linuxType), UUID: RandomGUID(), First: end + 1, Last: end + 1<<20/uint64(table.sector), Name: randomName(rng)}
 	number, err := table.Add(e, 1, 2)
 	if err != nil {
 		t.Fatal(err)
