@@ -81,12 +81,7 @@ func hasNew(want bool) func(s *storageScene) string {
 }
 
 func aPartition(s *storageScene) {
-	cmd := exec.Command("sfdisk", "-q", "--no-reread", "--no-tell-kernel", s.disk)
-	cmd.Stdin = strings.NewReader("label: gpt\nstart=1MiB, size=4MiB, uuid=" + keptUUID + "\n")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		s.t.Fatalf("sfdisk: %v: %s", err, out)
-	}
-	testhost.Command(s.t, "partx", "-a", s.disk)
+	partitionBySfdisk(s.t, s.disk, 4<<20)
 	s.kept = true
 }
 

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -38,7 +41,15 @@ func TestStateFolderFull(t *testing.T) {
 		files[path] = file
 		return path
 	}
-	blank, formatted := disk(), disk()
+	blank, formatted, spare := disk(), disk(), disk()
+	parted := newDiskOf(t, grownTo)
+	partitionBySfdisk(t, parted, grownFrom)
+	testhost.Command(t, "mkfs.btrfs", "-q", parted+"p1")
+	if err := errors.Join(os.Mkdir(at+"/part", 0o755), unix.Mount(parted+"p1", at+"/part", "btrfs", 0, "")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { testhost.TryCommand(t, "losetup", "-d", parted) })
+	t.Cleanup(func() { unix.Unmount(at+"/part", unix.MNT_DETACH) })
 	s.disk = disk()
 	t.Cleanup(func() {
 		for _, target := range []string{s.at, at + "/ext4"} {
@@ -56,6 +67,8 @@ func TestStateFolderFull(t *testing.T) {
 		{"vol.mount", params("source", formatted, "target", at+"/ext4")},
 		{"vol.create_subvolume", params("path", s.at+"/new", "uid", 5)},
 		{"vol.delete_subvolume", params("path", s.at+"/kept")},
+		{"vol.create_btrfs_raid", params("devices", []string{spare, formatted}, "level", "raid1", "force", true)},
+		{"vol.resize_max", params("path", at+"/part", "grow_partition", true)},
 		{"vol.unmount", params("target", s.at, "force", true)},
 	}
 	for _, file := range files {
@@ -72,6 +85,16 @@ func TestStateFolderFull(t *testing.T) {
 			t.Errorf("%s was written to %d times", path, written)
 		}
 	}
+	if size := listedSize(parted); size != grownFrom {
+		t.Errorf("the partition that was to grow has %d bytes", size)
+	}
+	// What need not be recorded, since the kernel does it whole or not at all, is done.
+	for _, w := range []step{
+		{"vol.create_subvolume", params("path", s.at+"/plain")}, {"vol.snapshot_subvolume", params("source", s.at+"/plain", "target", s.at+"/copy")},
+		{"vol.set_quota", params("path", s.at+"/plain", "max_referenced_bytes", 1<<30)}, {"vol.defrag", params("path", s.at+"/plain", "force", true)},
+	} {
+		s.life.must(w)
+	}
 	_, noFolder := os.Stat(at + "/ext4")
 	_, kept := os.Stat(s.at + "/kept")
 	_, unmade := os.Stat(s.at + "/new")
@@ -82,7 +105,9 @@ func TestStateFolderFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, w := range writes {
-		s.life.must(w)
+		if w.method != "vol.create_btrfs_raid" { // which by now would take what is mounted
+			s.life.must(w)
+		}
 	}
 	if isMounted(s.at) || !isMounted(at+"/ext4") {
 		t.Error("not everything came about")
@@ -91,6 +116,17 @@ func TestStateFolderFull(t *testing.T) {
 	if !s.life.stop() {
 		t.Errorf("the daemon ended badly: %s", s.life.log.String())
 	}
+}
+
+// partitionBySfdisk makes the one partition that stands before.
+func partitionBySfdisk(t *testing.T, disk string, size int64) {
+	t.Helper()
+	cmd := exec.Command("sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk)
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("label: gpt\nstart=1MiB, size=%dMiB, uuid=%s\n", size>>20, keptUUID))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("sfdisk: %v: %s", err, out)
+	}
+	testhost.Command(t, "partx", "-a", disk)
 }
 
 // fillUp has a file take what room there is.
