@@ -5,18 +5,21 @@
 // internal/hostexec, decides nothing about who may call, and keeps nothing between calls but idle
 // sockets and what it was asked to make. Where the kernel has no answer a member is absent; nothing is guessed.
 //
-// What can stand without a Net has a room of its own: internal/wire the values and lists of the table,
-// internal/kernelrow the rows for objects of the kernel, internal/ruleset the items of what nf_tables has,
-// internal/owntable what stands in the daemon's own table,
-// internal/managers what other network managers configured and hold, internal/ovsrow
-// the rows for what Open vSwitch tells.
+// What can stand without a Net has a room of its own:
 //
-// One file, or a few of one prefix, holds one object:
+//	internal/wire       values and lists as the table has them
+//	internal/kernelrow  the rows for objects of the kernel
+//	internal/ruleset    the items of what nf_tables has
+//	internal/owntable   what stands in the daemon's own table of nf_tables
+//	internal/managers   what network managers configured and hold
+//	internal/ovsrow     the rows for what Open vSwitch tells
+//
+// Here one file, or a few of one prefix, holds one object:
 //
 //	interfaces routes neighbors bridge vlan   what the kernel has, as lists
 //	conntrack sysctl listeners firewall
 //	ovs                                       the database, the switch and the datapaths of Open vSwitch
-//	managers lease prefix config dns          what other network managers configured and hold
+//	managers lease prefix config dns          what network managers configured and hold
 //	status health unavailable blocked         what is well here, what cannot work, who else may drop
 //	keep                                      what is registered. For each kind its spec and plan(want, have); the kernel's
 //	                                          side (keep_held.go), the steps, writes, the start, what waits or is not known
