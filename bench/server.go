@@ -52,7 +52,12 @@ func start(argv ...string) (*daemon, error) {
 		argv[i] = strings.ReplaceAll(strings.ReplaceAll(argv[i], "SOCKET", d.socket), "DIR", dir)
 	}
 	d.cmd = exec.Command(argv[0], argv[1:]...)
-	d.cmd.Stderr = new(bytes.Buffer)
+	log, err := os.Create(filepath.Join(dir, "log")) // by a pipe each line would wake this process while it measures
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	d.cmd.Stderr = log
 	d.cmd.SysProcAttr = dieWithParent
 	begin := time.Now()
 	if err := d.cmd.Start(); err != nil {
@@ -68,8 +73,9 @@ func start(argv ...string) (*daemon, error) {
 		}
 		time.Sleep(200 * time.Microsecond)
 	}
+	said, _ := os.ReadFile(log.Name())
 	d.stop()
-	return nil, fmt.Errorf("%s: did not listen: %s", argv[0], d.cmd.Stderr)
+	return nil, fmt.Errorf("%s: did not listen: %s", argv[0], said)
 }
 
 func startServer() (*daemon, error) { return startWith() }
