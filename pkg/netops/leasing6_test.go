@@ -83,7 +83,7 @@ func TestPlanOfALease6(t *testing.T) {
 		"no interface":     {held: newHeld(), missing: true, waits: "interface eth0"},
 		"a former address": {held: all(), spec: func(s *lease6Spec) { s.Former = []placed{{"eth0", netip.MustParsePrefix("2001:db8::9/128")}} }},
 		"a former address that stands": {held: host6(now, own, one, two, "2001:db8::9/128 eth0").refuses("2001:db8:a::/56", RouteProtocol),
-			spec: func(s *lease6Spec) { s.Former = []placed{{"eth0", netip.MustParsePrefix("2001:db8::9/128")}} }, 
+			spec:  func(s *lease6Spec) { s.Former = []placed{{"eth0", netip.MustParsePrefix("2001:db8::9/128")}} },
 			steps: []string{"remove the route to 2001:db8::9/128 on eth0", "remove address 2001:db8::9/128 from eth0"}},
 		"a former address in a network that another has": {held: host6(now, own, one, two, "2001:db8:a::9/64 br0").refuses("2001:db8:a::/56", RouteProtocol),
 			spec: func(s *lease6Spec) { s.Former = []placed{{"br0", netip.MustParsePrefix("2001:db8:a::9/64")}} }, steps: []string{"remove address 2001:db8:a::9/64 from br0"}},
