@@ -94,9 +94,9 @@ func (d *sceneDisk) compareFilesystem(t *testing.T, device string, f *registry.F
 func compareRoom(t *testing.T, device, point string, f *registry.Filesystem) {
 	t.Helper()
 	if point == "[SWAP]" {
-		text := strings.Fields(testhost.Command(t, "swapon", "--noheadings", "--bytes", "--show=NAME,SIZE,USED"))
+		text := strings.Fields(testhost.Command(t, "swapon", "--noheadings", "--bytes", "--show=NAME,SIZE"))
 		at := slices.Index(text, device)
-		if at < 0 || text[at+1] != fmt.Sprint(f.SizeBytes.Or(0)) || text[at+2] != fmt.Sprint(f.UsedBytes.Or(-1)) {
+		if at < 0 || text[at+1] != fmt.Sprint(f.SizeBytes.Or(0)) || f.UsedBytes.Or(-1) < 0 || f.UsedBytes.Or(0) > f.SizeBytes.Or(0) { // how much is used is another matter each moment
 			t.Errorf("%s: %d of %d are used, swapon has %v", device, f.UsedBytes.Or(0), f.SizeBytes.Or(0), text)
 		}
 		return
