@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -24,6 +26,13 @@ func pairOf(t *testing.T, v *Vol, uuid string, disks ...string) {
 			continue
 		}
 		must(t, unix.Unmount(dir, 0))
+	}
+}
+
+// detachFrom ends a loop, as long as it stands on the file: its number may be somebody else's by now.
+func detachFrom(t *testing.T, disk, file string) {
+	if backing, _ := os.ReadFile("/sys/block/" + filepath.Base(disk) + "/loop/backing_file"); strings.TrimSpace(string(backing)) == file {
+		testhost.Command(t, "losetup", "-d", disk)
 	}
 }
 
@@ -56,10 +65,11 @@ func TestMembersThatAreNoneAnyMore(t *testing.T) {
 			var first []string
 			for range 2 { // whose nodes stay
 				file := t.TempDir() + "/disk"
-				first = append(first, attach(t, file))
+				disk := attach(t, file)
+				t.Cleanup(func() { detachFrom(t, disk, file) })
 				must(t, os.Truncate(file, size))
-				testhost.Command(t, "losetup", "-c", first[len(first)-1])
-				t.Cleanup(func() { testhost.TryCommand(t, "losetup", "-d", "-j", file) })
+				testhost.Command(t, "losetup", "-c", disk)
+				first = append(first, disk)
 			}
 			pairOf(t, v, uuid, first...)
 			for _, disk := range first {
