@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -88,14 +91,25 @@ func (e *lacking) Unwrap() error { return e.error }
 // Capability is the name of what the daemon lacks.
 func (e *lacking) Capability() string { return e.capability }
 
-// capable tells whether the daemon has a capability. A kernel that does not say counts as no.
+// capable tells whether the daemon has a capability over the host. A kernel that does not say counts as no, and so
+// does a user namespace, whose capabilities are over what belongs to it alone (user_namespaces(7)).
 func capable(capability uint) bool {
+	if inUserNamespace() {
+		return false
+	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData // 32 capabilities each
 	if err := unix.Capget(&header, &data[0]); err != nil {
 		return false
 	}
 	return data[capability/32].Effective&(1<<(capability%32)) != 0
+}
+
+// inUserNamespace tells whether the daemon lives in another user namespace than the host's, whose map is that of
+// all numbers to themselves.
+func inUserNamespace() bool {
+	uids, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && !slices.Equal(strings.Fields(string(uids)), []string{"0", "0", "4294967295"})
 }
 
 // omission is why something that may hang is left out of a row: timeout, busy, or the name of the error
