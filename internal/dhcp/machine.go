@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/geomind/my_os_server/internal/dhcploop"
 )
 
 // Action is something that a machine wants done: one of [Send], [Probe], [Announce], [Bind] and [Unbind].
@@ -82,20 +84,15 @@ func (m *Machine) Lease() *Lease { return m.lease }
 
 // Deadline is when Tick is to be called; the zero time for never.
 func (m *Machine) Deadline() time.Time {
-	next := earlier(m.timer, m.announceAt)
+	next := dhcploop.Earlier(m.timer, m.announceAt)
 	if m.lease != nil {
-		next = earlier(next, m.lease.Expires)
+		next = dhcploop.Earlier(next, m.lease.Expires)
 	}
 	return next
 }
 
-// earlier is the first of two instants of which zero never comes.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
+// Up is what Link told last.
+func (m *Machine) Up() bool { return m.up }
 
 // Link tells that the link went up, or down. What goes up may be another network: a lease is asked for again.
 func (m *Machine) Link(now time.Time, up bool) []Action {

@@ -167,7 +167,7 @@ func (s *sockets) unicast(from, to netip.Addr, data []byte) error {
 func (s *sockets) sendARP(a ARP) error { return s.broadcast(unix.ETH_P_ARP, appendARP(nil, a)) }
 
 // listenARP starts to hear ARP messages.
-func (s *sockets) listenARP(out chan<- ARP, done <-chan struct{}) error {
+func (s *sockets) listenARP(take func(ARP) bool) error {
 	if s.arp != nil {
 		return nil
 	}
@@ -180,7 +180,7 @@ func (s *sockets) listenARP(out chan<- ARP, done <-chan struct{}) error {
 	}
 	go receive(s.arp, func(b []byte, _ bool) bool {
 		a, err := parseARP(b)
-		return err != nil || give(out, a, done)
+		return err != nil || take(a)
 	})
 	return nil
 }
@@ -193,26 +193,16 @@ func (s *sockets) ignoreARP() {
 	}
 }
 
-// messages receives DHCP messages until the socket is closed.
-func (s *sockets) messages(out chan<- *dhcpv4.DHCPv4, done <-chan struct{}) {
+// messages receives DHCP messages until the socket is closed, or nobody takes them any more.
+func (s *sockets) messages(take func(*dhcpv4.DHCPv4) bool) {
 	receive(s.packet, func(b []byte, checksummed bool) bool {
 		data, err := payload(b, checksummed)
 		if err != nil {
 			return true
 		}
 		d, err := dhcpv4.FromBytes(data)
-		return err != nil || give(out, d, done)
+		return err != nil || take(d)
 	})
-}
-
-// give hands something over, and tells whether anybody is still there to take it.
-func give[T any](out chan<- T, v T, done <-chan struct{}) bool {
-	select {
-	case out <- v:
-		return true
-	case <-done:
-		return false
-	}
 }
 
 // receive reads packets that others sent until the socket fails, as when it is closed or the interface goes, or

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
+
+	"github.com/geomind/my_os_server/internal/dhcploop"
 )
 
 // exchange is a message that is sent until it is answered.
@@ -51,7 +53,7 @@ func (m *Machine) fire(now time.Time) []Action {
 	if e.tries == 0 {
 		e.began = now
 		if e.retry.Whole > 0 {
-			e.end = earlier(e.end, now.Add(e.retry.Whole))
+			e.end = dhcploop.Earlier(e.end, now.Add(e.retry.Whole))
 		}
 	}
 	if e.retry.Tries > 0 && e.tries >= e.retry.Tries || e.tries > 0 && !e.end.IsZero() && !now.Before(e.end) {
@@ -59,7 +61,7 @@ func (m *Machine) fire(now time.Time) []Action {
 	}
 	e.wait = m.nextWait()
 	e.tries++
-	e.next = earlier(now.Add(e.wait), e.end)
+	e.next = dhcploop.Earlier(now.Add(e.wait), e.end)
 	return []Action{Send{m.message(now)}}
 }
 

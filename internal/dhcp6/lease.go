@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/geomind/my_os_server/internal/dhcploop"
 )
 
 // Lease is what a server leased, or told. Zero values were not given.
@@ -100,17 +102,9 @@ func valid(parts []Part, now time.Time) (left []Part) {
 // firstEnd is when the first part ends; zero: never.
 func (l *Lease) firstEnd() (first time.Time) {
 	for _, p := range slices.Concat(l.Addresses, l.Prefixes) {
-		first = earlier(first, p.Valid)
+		first = dhcploop.Earlier(first, p.Valid)
 	}
 	return first
-}
-
-// earlier is the first of two instants of which zero never comes.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // remnant is how long at most a prefix that another has replaced stays valid (RFC 7084 section 4.3, L-13).
@@ -122,7 +116,7 @@ func deprecate(parts []Part, now time.Time) (old []Part) {
 		if p.Preferred.IsZero() || p.Preferred.After(now) {
 			p.Preferred = now
 		}
-		p.Valid = earlier(p.Valid, now.Add(remnant))
+		p.Valid = dhcploop.Earlier(p.Valid, now.Add(remnant))
 		old = append(old, p)
 	}
 	return old

@@ -8,6 +8,8 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/iana"
+
+	"github.com/geomind/my_os_server/internal/dhcploop"
 )
 
 // Action is something that a machine wants done: one of [Send], [Bind], [Unbind] and [Released].
@@ -78,12 +80,15 @@ func (m *Machine) Lease() *Lease { return m.lease }
 
 // Deadline is when Tick is to be called; the zero time for never.
 func (m *Machine) Deadline() time.Time {
-	next := earlier(m.exchange.next, m.due)
+	next := dhcploop.Earlier(m.exchange.next, m.due)
 	if m.lease != nil {
-		next = earlier(next, m.lease.firstEnd())
+		next = dhcploop.Earlier(next, m.lease.firstEnd())
 	}
 	return next
 }
+
+// Up is what Link told last.
+func (m *Machine) Up() bool { return m.up }
 
 // Link tells that the link went up, or down. What goes up may be another network: a lease is asked for again.
 func (m *Machine) Link(now time.Time, up bool) []Action {
@@ -156,7 +161,7 @@ func (m *Machine) rebind(now time.Time) []Action {
 func (m *Machine) extend(now time.Time, s State, kind dhcpv6.MessageType, retry Retry, end time.Time) []Action {
 	out := m.begin(now, s, kind, retry, m.lease, 0)
 	m.exchange.end = end
-	m.exchange.next = earlier(m.exchange.next, end)
+	m.exchange.next = dhcploop.Earlier(m.exchange.next, end)
 	return out
 }
 

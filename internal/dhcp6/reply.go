@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/iana"
+
+	"github.com/geomind/my_os_server/internal/dhcploop"
 )
 
 // replied takes a Reply to what was asked (RFC 8415 section 18.2.10).
@@ -184,8 +186,8 @@ func (t *timer) add(a *association) {
 	}
 	renew, rebind := t.at(a.t1, shortest, 5), t.at(a.t2, shortest, 8)
 	end := after(t.now, longest)
-	rebind = earlier(rebind, end)
-	t.renew, t.rebind = earlier(t.renew, earlier(renew, rebind)), earlier(t.rebind, rebind)
+	rebind = dhcploop.Earlier(rebind, end)
+	t.renew, t.rebind = dhcploop.Earlier(t.renew, dhcploop.Earlier(renew, rebind)), dhcploop.Earlier(t.rebind, rebind)
 }
 
 // at is when a time of the server's has come, or so many tenths of a lifetime where it gives none; zero: never.

@@ -75,7 +75,7 @@ func (s *socket) send(b []byte) error {
 const maxMessage = 65535
 
 // receive hands over the answers that come in until the socket is closed, fails, or nobody takes them any more.
-func (s *socket) receive(out chan<- *Answer, done <-chan struct{}) {
+func (s *socket) receive(take func(*Answer) bool) {
 	raw, err := s.file.SyscallConn()
 	if err != nil {
 		return
@@ -102,18 +102,8 @@ func (s *socket) receive(out chan<- *Answer, done <-chan struct{}) {
 			continue
 		}
 		a, err := ParseAnswer(b[:n], netip.AddrFrom16(server.Addr))
-		if err == nil && !give(out, a, done) {
+		if err == nil && !take(a) {
 			return
 		}
-	}
-}
-
-// give hands something over, and tells whether anybody is still there to take it.
-func give[T any](out chan<- T, v T, done <-chan struct{}) bool {
-	select {
-	case out <- v:
-		return true
-	case <-done:
-		return false
 	}
 }

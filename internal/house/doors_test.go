@@ -44,8 +44,9 @@ var doors = map[string][]string{
 	"internal/ct":        {"internal/nlsock"},
 	"internal/nft":       {"internal/nlsock"},
 	"internal/sockdiag":  {"internal/nlsock"},
-	"internal/dhcp":      {},
-	"internal/dhcp6":     {},
+	"internal/dhcploop":  {},
+	"internal/dhcp":      {"internal/dhcploop"},
+	"internal/dhcp6":     {"internal/dhcploop"},
 	"internal/hostexec":  {},
 	"internal/sysctl":    {},
 	"internal/hostinfo":  {},
@@ -63,7 +64,7 @@ var doors = map[string][]string{
 	"internal/grow":      {},
 	"internal/btrfswork": {"internal/btrfs"},                 // what runs in a process of its own
 	"internal/inuse":     {"internal/blk", "internal/mount"}, // who holds a device, out of what these two read
-	"pkg/netops":         {"pkg/registry", "pkg/netops/internal/wire", "pkg/netops/internal/kernelrow", "pkg/netops/internal/ruleset", "pkg/netops/internal/owntable", "pkg/netops/internal/managers", "pkg/netops/internal/ovsrow", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/sockdiag", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/dhcp", "internal/dhcp6", "internal/unixctl", "internal/ovstext", "internal/hang", "internal/ovsdb", "internal/unixsock"},
+	"pkg/netops":         {"pkg/registry", "pkg/netops/internal/wire", "pkg/netops/internal/kernelrow", "pkg/netops/internal/ruleset", "pkg/netops/internal/owntable", "pkg/netops/internal/managers", "pkg/netops/internal/ovsrow", "internal/state", "internal/fault", "internal/rtnl", "internal/ct", "internal/nft", "internal/sockdiag", "internal/hostexec", "internal/sysctl", "internal/hostinfo", "internal/netconf", "internal/dhcploop", "internal/dhcp", "internal/dhcp6", "internal/unixctl", "internal/ovstext", "internal/hang", "internal/ovsdb", "internal/unixsock"},
 	// The rooms of netops, which only it may enter.
 	"pkg/netops/internal/wire":      {"pkg/registry", "internal/rtnl"},
 	"pkg/netops/internal/kernelrow": {"pkg/registry", "pkg/netops/internal/wire", "internal/rtnl", "internal/ct"},

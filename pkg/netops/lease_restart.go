@@ -6,8 +6,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/geomind/my_os_server/internal/dhcp"
-	"github.com/geomind/my_os_server/internal/dhcp6"
+	"github.com/geomind/my_os_server/internal/dhcploop"
 	"github.com/geomind/my_os_server/internal/hostexec"
 	"github.com/geomind/my_os_server/internal/netconf"
 	"github.com/geomind/my_os_server/pkg/netops/internal/managers"
@@ -112,11 +111,11 @@ func restartError(name, protocol string, err error) error {
 		}
 	}
 	switch {
-	case errors.Is(err, dhcp.ErrNoLink), errors.Is(err, dhcp6.ErrNoLink):
+	case errors.Is(err, dhcploop.ErrNoLink):
 		return conflict(name + " has no link, so no " + protocol + " server can be asked; the lease is as it was")
-	case errors.Is(err, dhcp.ErrRunning), errors.Is(err, dhcp6.ErrRunning):
+	case errors.Is(err, dhcploop.ErrRunning):
 		return conflict("a restart of the lease of " + name + " is under way")
-	case errors.Is(err, dhcp.ErrClosed), errors.Is(err, dhcp6.ErrClosed):
+	case errors.Is(err, dhcploop.ErrClosed):
 		return noInterface(name) // it went away meanwhile, or is no longer ours
 	case errors.Is(err, context.DeadlineExceeded):
 		return &registry.DeadlineExceededError{Message: "no " + protocol + " server gave a lease on " + name + " in time; the lease is as it was"}
