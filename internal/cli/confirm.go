@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -92,6 +93,7 @@ type device struct {
 	size                int64
 	model, serial, uuid string
 	holds               []string
+	unread              string // why not all that it holds is known; empty: it is
 	err                 error
 }
 
@@ -109,15 +111,25 @@ func (d device) String() string {
 	} else {
 		parts = append(parts, "no serial number")
 	}
-	holds := "nothing that is known"
-	if len(d.holds) > 0 {
-		holds = strings.Join(d.holds, "; ")
-	}
 	name := d.name
 	if d.path != d.name {
 		name += " -> " + d.path
 	}
-	return fmt.Sprintf("%s (%s), holds %s", name, strings.Join(parts, ", "), holds)
+	return fmt.Sprintf("%s (%s), %s", name, strings.Join(parts, ", "), d.holding())
+}
+
+// holding tells what stands on the device. One that could not be read is not taken for empty.
+func (d *device) holding() string {
+	holds := strings.Join(d.holds, "; ")
+	switch {
+	case holds == "" && d.unread == "":
+		return "holds nothing that is known"
+	case holds == "":
+		return "what it holds could not be read (" + d.unread + ")"
+	case d.unread == "":
+		return "holds " + holds
+	}
+	return "holds " + holds + ", and what could not be read (" + d.unread + ")"
 }
 
 // look asks the node what the device of that name is.
@@ -138,9 +150,11 @@ func (s *session) look(ctx context.Context, c *client.Client, name string) devic
 		d.disk(disk)
 	}
 	partitions, err := c.VolListPartitions(ctx, &registry.VolListPartitionsParams{Disk: registry.Some(name)})
-	if err == nil {
-		d.partitions(partitions.Partitions)
+	if err != nil {
+		d.unread = err.Error()
+		return d
 	}
+	d.partitions(partitions.Partitions)
 	return d
 }
 
@@ -148,7 +162,7 @@ func (s *session) look(ctx context.Context, c *client.Client, name string) devic
 func (d *device) disk(disk *registry.Disk) {
 	d.path, d.what, d.size = disk.Path, disk.Type.Or(disk.Kind), disk.SizeBytes
 	d.model, d.serial = disk.Model.Or(""), disk.Serial.Or("")
-	d.holds = nil
+	d.holds, d.unread = nil, disk.ProbeError.Or("")
 	if t := disk.PartitionTable; t != nil {
 		d.holds = append(d.holds, "a partition table ("+t.Type+")")
 	}
@@ -162,7 +176,7 @@ func (d *device) partitions(list []registry.Partition) {
 	for _, p := range list {
 		if d.names(&p) {
 			d.path, d.what, d.size, d.uuid = p.Path, fmt.Sprintf("partition %d of %s", p.Number, p.Disk), p.SizeBytes, p.UUID.Or("")
-			d.holds = nil
+			d.holds, d.unread = nil, p.ProbeError.Or("")
 			if p.Filesystem != nil {
 				d.holds = append(d.holds, signatureText(p.Filesystem))
 			}
@@ -175,6 +189,7 @@ func (d *device) partitions(list []registry.Partition) {
 			text += " " + signatureText(p.Filesystem)
 		}
 		d.holds = append(d.holds, text)
+		d.unread = cmp.Or(d.unread, p.ProbeError.Or(""))
 	}
 }
 

@@ -186,11 +186,21 @@ func (o *output) warn(rest []byte) {
 		if name == "consistent" && text == "false" {
 			text += " (it changed while it was read: rows may be missing or doubled)"
 		}
-		if jsonwire.KindOf(r.Value()) <= jsonwire.String {
-			_ = o.w.Flush() // in the order in which people should read it
-			fmt.Fprintf(o.session.errs, "%s%s: %s\n", o.prefix(), name, text)
+		switch {
+		case jsonwire.KindOf(r.Value()) <= jsonwire.String:
+			o.aside(name, text)
+		case jsonwire.KindOf(r.Value()) == jsonwire.Array:
+			for a := jsonwire.ReadArray(r.Value()); a.Next(); {
+				o.aside(name, cellText("", a.Value()))
+			}
 		}
 	}
+}
+
+// aside says something on standard error.
+func (o *output) aside(name, text string) {
+	_ = o.w.Flush() // in the order in which people should read it
+	fmt.Fprintf(o.session.errs, "%s%s: %s\n", o.prefix(), name, text)
 }
 
 // prefix names the node where there are several.

@@ -677,7 +677,7 @@ var verbs = []verb{
 	{
 		method: "vol.list_partitions", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the partitions.",
-		description: "Those that the kernel has and those in the table on the disk, matched by number. Tables and superblocks are read from the devices, without udev; where that is not allowed or takes too long, the kernel's own facts are given and probe_error says why the rest is absent.",
+		description: "Those that the kernel has and those in the table on the disk, matched by number. Tables and superblocks are read from the devices, without udev; where that is not allowed or takes too long, the kernel's own facts are given, probe_error says why the rest is absent, and unread names the disk.",
 		lists:       []listed{{"partitions", "Partition"}},
 		list:        "partitions", stream: false,
 		params: []param{
@@ -687,6 +687,7 @@ var verbs = []verb{
 		examples: []example{
 			{"one disk", "vol list partitions --disk /dev/vdb"},
 			{"a disk without a table", "vol list partitions --disk /dev/vdc"},
+			{"a disk that does not answer", "vol list partitions --disk /dev/vdd"},
 		},
 	},
 	{
@@ -706,7 +707,8 @@ var verbs = []verb{
 		method: "vol.list_filesystems", effect: "read", right: "read", since: "0.1.0",
 		summary:     "List the filesystems on block devices.",
 		description: "Read from the superblocks of all disks and partitions, and from the kernel for what is mounted. A filesystem of several devices is one element. Swap spaces are listed too (type swap); members of arrays, LVM and LUKS are not (vol.list_partitions shows them).",
-		lists:       []listed{{"filesystems", "Filesystem"}, {"unread", "UnreadDevice"}},
+		lists:       []listed{{"filesystems", "Filesystem"}},
+		list:        "filesystems", stream: false,
 		params: []param{
 			{name: "label_prefix", kind: kindText, text: "Only those whose label begins so; default: MOS. The empty string lists all, those without a label too."},
 			{name: "limit", kind: kindInteger, text: "At most this many elements."},

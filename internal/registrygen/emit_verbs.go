@@ -52,8 +52,11 @@ func emitVerb(p *printer, m *method) {
 	p.line("},")
 }
 
+// lacks is the member of a result that lists what its rows lack. It is said beside them.
+const lacks = "unread"
+
 // emitLists writes which members of a read's result list objects, and which of them is the result itself: the
-// only one, with nothing beside it but optional scalars.
+// only one, with nothing beside it but optional scalars and what it lacks.
 func emitLists(p *printer, m *method) {
 	if m.result == nil || m.effect != "read" {
 		return
@@ -62,6 +65,7 @@ func emitLists(p *printer, m *method) {
 	for _, member := range m.result.deref().properties {
 		s := member.schema.deref()
 		switch {
+		case member.name == lacks:
 		case s.kind == kindArray && s.element.deref().kind == kindObject:
 			lists += fmt.Sprintf("{%q, %q},", member.name, s.element.deref().name)
 			if alone == "" {

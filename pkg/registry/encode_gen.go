@@ -10902,6 +10902,13 @@ func (v *VolListPartitionsResult) AppendJSON(b []byte) []byte {
 		}
 		b = v.Partitions[i].AppendJSON(b)
 	}
+	b = append(b, `],"unread":[`...)
+	for i := range v.Unread {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = v.Unread[i].AppendJSON(b)
+	}
 	b = append(b, ']')
 	if v.Consistent.set {
 		b = append(b, `,"consistent":`...)

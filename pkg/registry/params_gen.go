@@ -656,8 +656,8 @@ type VolUsageParams struct {
 
 // VolListPartitionsParams holds the params of vol.list_partitions. Those that the kernel has and those in the
 // table on the disk, matched by number. Tables and superblocks are read from the devices, without udev; where
-// that is not allowed or takes too long, the kernel's own facts are given and probe_error says why the rest
-// is absent.
+// that is not allowed or takes too long, the kernel's own facts are given, probe_error says why the rest is
+// absent, and unread names the disk.
 type VolListPartitionsParams struct {
 	// Only those of this disk. A disk without a table has none; no such device is not_found.
 	Disk Opt[string] `json:"disk,omitzero"`

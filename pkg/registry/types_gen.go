@@ -6338,6 +6338,9 @@ type VolListMountsResult struct {
 type VolListPartitionsResult struct {
 	// Of all disks, or of the one that was named.
 	Partitions []Partition `json:"partitions"`
+	// Disks that could not be read: of their partitions only those that the kernel has are in the list. Empty:
+	// the list is whole.
+	Unread []UnreadDevice `json:"unread"`
 	// false where what was listed changed while it was read, so that elements may be missing or doubled; absent:
 	// nothing says so.
 	Consistent Opt[bool] `json:"consistent,omitzero"`

@@ -135,16 +135,15 @@ func (l *diskScan) readContents(c *diskContents) {
 	k := c.disk
 	sector := k.Queue.LogicalBlockSize.Value
 	type read struct {
-		own  *ondisk.Contents
-		part map[int]*ondisk.Contents
+		own     *ondisk.Contents
+		entries map[int]entryContents
 	}
 	got, err := probeDevice(l.v, l.allowed, k.Number, k.Name, func(r *blk.Device) (read, error) {
 		own, err := readDisk(k)(r)
 		if err != nil || own.Table == nil {
 			return read{own: own}, err
 		}
-		part, err := readEntries(r, k, own.Table)
-		return read{own, part}, err
+		return read{own, readEntries(r, k, own.Table)}, nil
 	})
 	c.own = got.own
 	if err != nil {
@@ -155,7 +154,7 @@ func (l *diskScan) readContents(c *diskContents) {
 		p := &c.partitions[i]
 		switch {
 		case p.kernel == nil:
-			p.contents = got.part[p.entry.Number]
+			p.takeEntry(got.entries[p.entry.Number])
 		case p.entry == nil || !p.entry.Extended:
 			l.readPartition(p, sector)
 		}
@@ -165,9 +164,16 @@ func (l *diskScan) readContents(c *diskContents) {
 	}
 }
 
-// readEntries reads what stands on partitions that the kernel has no device for.
-func readEntries(r io.ReaderAt, k *blk.Disk, t *ondisk.Table) (map[int]*ondisk.Contents, error) {
-	part := make(map[int]*ondisk.Contents)
+// entryContents is what stands on a partition that the kernel has no device for, or why it was not read.
+type entryContents struct {
+	contents *ondisk.Contents
+	err      error
+}
+
+// readEntries reads what stands on partitions that the kernel has no device for. One that cannot be read
+// takes nothing from the others, nor from the table.
+func readEntries(r io.ReaderAt, k *blk.Disk, t *ondisk.Table) map[int]entryContents {
+	entries := make(map[int]entryContents)
 	for i := range t.Partitions {
 		p := &t.Partitions[i]
 		inKernel := slices.ContainsFunc(k.Partitions, func(q blk.Partition) bool { return q.Index == p.Number })
@@ -175,12 +181,18 @@ func readEntries(r io.ReaderAt, k *blk.Disk, t *ondisk.Table) (map[int]*ondisk.C
 			continue
 		}
 		c, err := ondisk.Read(io.NewSectionReader(r, p.Start, p.Size), p.Size, t.SectorSize)
-		if err != nil {
-			return nil, err
-		}
-		part[p.Number] = c
+		entries[p.Number] = entryContents{c, err}
 	}
-	return part, nil
+	return entries
+}
+
+// takeEntry takes over what was read by way of the disk.
+func (p *partitionContents) takeEntry(e entryContents) {
+	if e.err != nil {
+		p.probeErr = probeError(e.err)
+		return
+	}
+	p.contents = e.contents
 }
 
 // matchPartitions puts together what the kernel has and what the table lists, by number.

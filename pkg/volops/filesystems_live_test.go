@@ -214,7 +214,11 @@ func TestDevicesThatMayNotBeRead(t *testing.T) {
 	if !unread {
 		t.Errorf("unread: %+v, want %sp1", list.Unread, path)
 	}
-	parts := answer[registry.VolListPartitionsResult](t, v, "vol.list_partitions", fmt.Sprintf(`{"disk":%q}`, path)).Partitions
+	r := answer[registry.VolListPartitionsResult](t, v, "vol.list_partitions", fmt.Sprintf(`{"disk":%q}`, path))
+	if want := []registry.UnreadDevice{{Path: path, Reason: "no_privilege"}}; !slices.Equal(r.Unread, want) {
+		t.Errorf("partitions: unread: %+v, want %+v", r.Unread, want)
+	}
+	parts := r.Partitions
 	if len(parts) != 1 || parts[0].ProbeError.Or("") != "no_privilege" || parts[0].InTable.IsSet() || parts[0].SizeBytes != 8<<20 {
 		t.Errorf("%+v", parts)
 	}

@@ -10,7 +10,7 @@ import (
 
 // ListPartitions answers vol.list_partitions.
 func (v *Vol) ListPartitions(ctx context.Context, p *registry.VolListPartitionsParams) (*registry.VolListPartitionsResult, error) {
-	r := &registry.VolListPartitionsResult{Partitions: []registry.Partition{}}
+	r := &registry.VolListPartitionsResult{Partitions: []registry.Partition{}, Unread: []registry.UnreadDevice{}}
 	limit := p.Limit.Or(maxInteger)
 	l, err := v.scanDisks(ctx, p.Disk.Or(""))
 	if err != nil {
@@ -18,6 +18,9 @@ func (v *Vol) ListPartitions(ctx context.Context, p *registry.VolListPartitionsP
 	}
 	defer l.close()
 	err = l.each(ctx, func(c *diskContents) error {
+		if c.probeErr != "" {
+			r.Unread = append(r.Unread, registry.UnreadDevice{Path: nodePath(c.disk.Name), Reason: c.probeErr})
+		}
 		for i := range c.partitions {
 			if int64(len(r.Partitions)) == limit {
 				return errEnough

@@ -1,18 +1,25 @@
 package volops
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/geomind/my_os_server/internal/blk"
 	"github.com/geomind/my_os_server/internal/hang"
+	"github.com/geomind/my_os_server/internal/ondisk"
 	"github.com/geomind/my_os_server/internal/testhost"
 	"github.com/geomind/my_os_server/pkg/registry"
 )
@@ -55,8 +62,10 @@ func inTime(t *testing.T, v *Vol, ask func() bool) {
 func readPartitions(t *testing.T, v *Vol, params string) (list []registry.Partition) {
 	t.Helper()
 	inTime(t, v, func() bool {
-		list = answer[registry.VolListPartitionsResult](t, v, "vol.list_partitions", params).Partitions
-		return !slices.ContainsFunc(list, func(p registry.Partition) bool { return p.ProbeError.Or("") == "timeout" })
+		r := answer[registry.VolListPartitionsResult](t, v, "vol.list_partitions", params)
+		list = r.Partitions
+		return !slices.ContainsFunc(r.Unread, func(u registry.UnreadDevice) bool { return u.Reason == "timeout" }) &&
+			!slices.ContainsFunc(list, func(p registry.Partition) bool { return p.ProbeError.Or("") == "timeout" })
 	})
 	return list
 }
@@ -132,21 +141,28 @@ func compareLsblkPartition(t *testing.T, p *registry.Partition) {
 	}
 }
 
+// diskOfUnknownPartitions is a disk with a table that the kernel has not read.
+func diskOfUnknownPartitions(t *testing.T) *testhost.Loop {
+	t.Helper()
+	testhost.Tool(t, "sfdisk", "fdisk")
+	disk := testhost.NewLoop(t, testhost.LoopOptions{Size: 128 << 20})
+	script := "label: dos\nsize=20M, bootable\nsize=30M, type=82\ntype=5\nsize=10M\nsize=12M\n"
+	tool(t, script, "sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk.Path)
+	return disk
+}
+
 // What stands only in the table is listed, and read by way of the disk.
 func TestPartitionsThatTheKernelDoesNotHave(t *testing.T) {
 	if !testhost.MountNS(t) {
 		return
 	}
-	testhost.Tool(t, "sfdisk", "fdisk")
-	disk := testhost.NewLoop(t, testhost.LoopOptions{Size: 128 << 20})
-	script := "label: dos\nsize=20M, bootable\nsize=30M, type=82\ntype=5\nsize=10M\nsize=12M\n"
-	tool(t, script, "sfdisk", "-q", "--no-reread", "--no-tell-kernel", disk.Path)
+	disk := diskOfUnknownPartitions(t)
 	above := testhost.NewLoop(t, testhost.LoopOptions{Device: disk.Path, Offset: 1 << 20})
 	testhost.Command(t, "mkfs.ext4", "-q", "-F", "-L", "inside", above.Path, "16M")
 	testhost.Command(t, "sync")
 	above.Detach()
 	v := newVol(t, Options{})
-	list := answer[registry.VolListPartitionsResult](t, v, "vol.list_partitions", fmt.Sprintf(`{"disk":%q}`, disk.Path)).Partitions
+	list := readPartitions(t, v, fmt.Sprintf(`{"disk":%q}`, disk.Path))
 	var numbers []int64
 	for _, p := range list {
 		numbers = append(numbers, p.Number)
@@ -165,17 +181,32 @@ func TestPartitionsThatTheKernelDoesNotHave(t *testing.T) {
 	d.compareFreeSpace(t, v)
 }
 
-// A disk that does not answer: the kernel's facts are told in time, and so is what stands on a partition
-// that does.
-func TestPartitionsOfADiskThatHangs(t *testing.T) {
+// A disk that does not answer, whose partitions the kernel does not have: nothing can be listed, and that does
+// not look as if there were nothing.
+func TestPartitionsOfATableThatIsNotRead(t *testing.T) {
 	if !testhost.MountNS(t) {
 		return
 	}
-	disk := testhost.NewLoop(t, testhost.LoopOptions{})
-	node := disk.AddPartition(1, 1<<20, 32<<20)
-	testhost.Command(t, "mkfs.ext4", "-q", "-F", "-L", "MOSHANGS", node)
+	disk := diskOfUnknownPartitions(t)
 	v := newVol(t, Options{})
-	st, err := blk.StatNode(disk.Path)
+	release := hangDevice(t, v, disk.Path)
+	want := registry.UnreadDevice{Path: disk.Path, Reason: "timeout"}
+	for _, params := range []string{fmt.Sprintf(`{"disk":%q}`, disk.Path), `{}`} {
+		r := answer[registry.VolListPartitionsResult](t, v, "vol.list_partitions", params)
+		if !slices.Contains(r.Unread, want) || slices.ContainsFunc(r.Partitions, func(p registry.Partition) bool { return p.Disk == disk.Path }) {
+			t.Errorf("%s: %+v", params, r)
+		}
+	}
+	release()
+	if list := readPartitions(t, v, fmt.Sprintf(`{"disk":%q}`, disk.Path)); len(list) != 5 {
+		t.Errorf("once it is back: %+v", list)
+	}
+}
+
+// hangDevice has a call on a device hang until the end.
+func hangDevice(t *testing.T, v *Vol, path string) (end func()) {
+	t.Helper()
+	st, err := blk.StatNode(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,6 +217,61 @@ func TestPartitionsOfADiskThatHangs(t *testing.T) {
 	if !errors.Is(err, context.Canceled) || v.calls.Stuck(st.Number) != 1 {
 		t.Fatalf("%v, %d calls hang", err, v.calls.Stuck(st.Number))
 	}
+	return func() {
+		close(release)
+		testhost.Eventually(t, "the call is left", func() bool { return v.Blocked() == 0 })
+	}
+}
+
+// A place that cannot be read hides what stands there, and nothing else.
+func TestEntryThatIsNotRead(t *testing.T) {
+	const size = 1 << 20
+	table := &ondisk.Table{Type: "dos", SectorSize: 512}
+	image := make([]byte, 3*size)
+	for i := range 3 {
+		table.Partitions = append(table.Partitions, ondisk.Partition{Number: i + 1, Start: int64(i) * size, Size: size})
+		copy(image[i*size+4086:], "SWAPSPACE2")
+		binary.LittleEndian.PutUint32(image[i*size+1024:], 1)     // version
+		binary.LittleEndian.PutUint32(image[i*size+1028:], 255-1) // last page
+	}
+	got := readEntries(faultyAt{bytes.NewReader(image), size, 2 * size}, &blk.Disk{Size: 3 * size}, table)
+	for number, want := range map[int]string{1: "swap", 2: "EIO", 3: "swap"} {
+		p := new(partitionContents)
+		p.takeEntry(got[number])
+		told := p.probeErr
+		if p.contents != nil && p.contents.Signature != nil {
+			told += p.contents.Signature.Type
+		}
+		if told != want {
+			t.Errorf("partition %d: %q, want %q", number, told, want)
+		}
+	}
+}
+
+// faultyAt is a disk of which a stretch cannot be read.
+type faultyAt struct {
+	io.ReaderAt
+	start, end int64
+}
+
+func (f faultyAt) ReadAt(b []byte, at int64) (int, error) {
+	if at < f.end && at+int64(len(b)) > f.start {
+		return 0, os.NewSyscallError("pread", unix.EIO)
+	}
+	return f.ReaderAt.ReadAt(b, at)
+}
+
+// A disk that does not answer: the kernel's facts are told in time, and so is what stands on a partition
+// that does.
+func TestPartitionsOfADiskThatHangs(t *testing.T) {
+	if !testhost.MountNS(t) {
+		return
+	}
+	disk := testhost.NewLoop(t, testhost.LoopOptions{})
+	node := disk.AddPartition(1, 1<<20, 32<<20)
+	testhost.Command(t, "mkfs.ext4", "-q", "-F", "-L", "MOSHANGS", node)
+	v := newVol(t, Options{})
+	release := hangDevice(t, v, disk.Path)
 	start := time.Now()
 	list := answer[registry.VolListPartitionsResult](t, v, "vol.list_partitions", fmt.Sprintf(`{"disk":%q}`, disk.Path)).Partitions
 	if len(list) != 1 || list[0].ProbeError.Or("") != "timeout" || list[0].InTable.IsSet() || !list[0].InKernel || list[0].SizeBytes != 32<<20 || list[0].Filesystem == nil {
@@ -198,8 +284,7 @@ func TestPartitionsOfADiskThatHangs(t *testing.T) {
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("took %v", took)
 	}
-	close(release)
-	testhost.Eventually(t, "the call is left", func() bool { return v.Blocked() == 0 })
+	release()
 	if list = readPartitions(t, v, fmt.Sprintf(`{"disk":%q}`, disk.Path)); list[0].ProbeError.IsSet() || !list[0].InTable.IsSet() {
 		t.Errorf("once it is back: %+v", list)
 	}
