@@ -149,7 +149,8 @@ var crashes = []struct {
 	{"delete route", []step{{"net.routes.add", `{"dst":"10.9.0.0/16","gateway":"192.0.2.1"}`}}, step{"net.routes.delete", `{"dst":"10.9.0.0/16"}`}},
 }
 
-func newNode(t *testing.T) *node {
+// newNode is a node with an interface p0, and settings that others made, as sysctl takes them.
+func newNode(t *testing.T, settings ...string) *node {
 	// In memory: killing loses nothing that was written, and a busy disk would make minutes of it.
 	folder, err := os.MkdirTemp("/dev/shm", "crash")
 	if err != nil {
@@ -158,6 +159,9 @@ func newNode(t *testing.T) *node {
 	t.Cleanup(func() { os.RemoveAll(folder) })
 	n := &node{NetNS: testhost.NewNetNS(t), t: t, folder: folder}
 	n.IP("link add p0 address 02:00:00:00:00:01 type veth peer p1 address 02:00:00:00:00:02", "link set p0 up", "link set p1 up", "addr add 192.0.2.2/24 dev p1")
+	for _, s := range settings {
+		n.Run("sysctl", "-qw", s)
+	}
 	return n
 }
 
@@ -254,9 +258,9 @@ func (n *node) reference(setup []step, write step, picture func() string) (befor
 }
 
 // killedAt is a trial on a node of its own.
-func killedAt(t *testing.T, moment int, setup []step, write step, before, after string) (done bool) {
+func killedAt(t *testing.T, moment int, setup []step, write step, before, after string, settings ...string) (done bool) {
 	t.Helper()
-	n := newNode(t)
+	n := newNode(t, settings...)
 	return n.trial(moment, setup, write, n.picture, before, after)
 }
 

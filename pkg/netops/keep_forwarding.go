@@ -2,6 +2,7 @@ package netops
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"path"
@@ -21,7 +22,8 @@ type forwardingSpec struct {
 	Value     int64  `json:"value"`
 	Before    int64  `json:"before"`
 
-	// Forwarded are interfaces that forwarded IPv6 before all did: the kernel makes them follow when all no longer do.
+	// Forwarded are what forwarded IPv6 before all did, interfaces and what new ones get (default): the kernel makes
+	// them follow when all no longer do. An interface that has got another name is another one, here as elsewhere.
 	Forwarded []string `json:"forwarded,omitempty"`
 }
 
@@ -66,17 +68,61 @@ func (f forwardingSpec) plan(h *held) (p plan) {
 	return p
 }
 
+// removal puts the setting back. What forwarded before forwards on, but for what somebody has switched off since. As
+// soon as the setting of all is back the kernel has switched off the rest too: a removal that was cut off there goes on
+// with what is to forward and does not.
 func (f forwardingSpec) removal(h *held) (p plan) {
-	if have, there := h.settings[f.path()]; !there || have != f.Value {
+	have, there := h.settings[f.path()]
+	begun := h.cutOff && have == f.Before
+	switch {
+	case !there || have != f.Value && !begun:
 		return p
+	case !begun:
+		p.steps = append(p.steps, setSetting{f.path(), f.Before})
 	}
-	p.steps = append(p.steps, setSetting{f.path(), f.Before})
 	for _, other := range f.forwarded() {
-		if have, there := h.settings[other]; there && have == f.Value {
+		if have, there := h.settings[other]; there && (have == f.Value) != begun {
 			p.steps = append(p.steps, setSetting{other, f.Value})
 		}
 	}
 	return p
+}
+
+// forwardedOn is what the intent to put a setting back says beyond the registry: who forwards until then, and is to forward
+// on. Once the kernel has switched them off, nobody could tell them from those that somebody had switched off before.
+type forwardedOn struct {
+	Forwarded []string `json:"forwarded"`
+}
+
+// forwardOn has a setting that is to be put back tell who still forwards, and returns that for the intent.
+func (n *Net) forwardOn(f *forwardingSpec) (json.RawMessage, error) {
+	have, err := n.settings(f.forwarded())
+	if err != nil {
+		return nil, err
+	}
+	on := forwardedOn{Forwarded: []string{}}
+	for i, path := range f.forwarded() {
+		if have[path] == f.Value {
+			on.Forwarded = append(on.Forwarded, f.Forwarded[i])
+		}
+	}
+	f.Forwarded = on.Forwarded
+	return json.Marshal(on)
+}
+
+// asIntended are registered specs as an intent to remove them has them: see forwardedOn.
+func asIntended(specs []spec, detail json.RawMessage) []spec {
+	var on forwardedOn
+	if json.Unmarshal(detail, &on) != nil || on.Forwarded == nil {
+		return specs
+	}
+	for i, s := range specs {
+		if f, ok := s.(forwardingSpec); ok && len(f.Forwarded) > 0 {
+			f.Forwarded = on.Forwarded
+			specs[i] = f
+		}
+	}
+	return specs
 }
 
 // setSetting sets a setting below /proc/sys/net.

@@ -29,10 +29,10 @@ type held struct {
 	hairpins map[string]*heldHairpin // by bridge; nil: nothing was looked at
 	ovs      *heldOVS                // nil: nothing of it was looked at
 
-	// unmarked is true while a write that was cut off, or has just failed, is looked at: a link that has the
-	// right name and kind and no alias is what that write had made before it came to mark it. Before the
-	// write began nothing had the name.
-	unmarked bool
+	// cutOff is true while a write that was cut off, or has just failed, is looked at. A link that has the
+	// right name and kind and no alias is then what that write had made before it came to mark it: before the
+	// write began nothing had the name. And the first steps of what puts settings back may have been taken.
+	cutOff bool
 }
 
 func newHeld() *held {
@@ -85,7 +85,7 @@ const (
 
 // ours tells whether a link of that kind bears our mark.
 func (h *held) ours(l *heldLink, kind, mark string) bool {
-	return l.Kind == kind && (l.Alias == mark || h.unmarked && l.Alias == "")
+	return l.Kind == kind && (l.Alias == mark || h.cutOff && l.Alias == "")
 }
 
 // needs says what is to be read.

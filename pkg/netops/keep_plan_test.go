@@ -116,9 +116,9 @@ func TestPlans(t *testing.T) {
 func TestRemovalsTakeOnlyWhatIsOurs(t *testing.T) {
 	bridge := bridgeSpec{Name: "br0", MAC: "02:00:00:00:00:01"}
 	for _, c := range []struct {
-		link     heldLink
-		unmarked bool
-		want     string
+		link   heldLink
+		cutOff bool
+		want   string
 	}{
 		{heldLink{Name: "br0", Kind: kindBridge, Alias: markBridge}, false, "> delete br0"},
 		{heldLink{Name: "br0", Kind: kindBridge, Alias: markTap}, false, ""},
@@ -128,7 +128,7 @@ func TestRemovalsTakeOnlyWhatIsOurs(t *testing.T) {
 		{heldLink{Name: "br0", Kind: kindBridge, MAC: "02:00:00:00:00:02"}, true, ""},
 	} {
 		h := kernelWith([]*heldLink{&c.link})
-		h.unmarked = c.unmarked
+		h.cutOff = c.cutOff
 		want(t, c.link.Alias, told(bridge.removal(h)), c.want)
 	}
 }

@@ -75,14 +75,15 @@ func (n *Net) resume(ctx context.Context, w *state.Write, out *Restored) error {
 		out.Finished = append(out.Finished, in.Method)
 		return w.Done()
 	}
+	from = asIntended(from, in.Detail)
 	n.beforeSwitch(ctx, from, to)
-	err := n.transit(ctx, from, to, &taker{unmarked: true})
+	err := n.transit(ctx, from, to, &taker{cutOff: true})
 	if err == nil {
 		n.afterSwitch(ctx, from, to)
 		out.Finished = append(out.Finished, in.Method)
 		return w.Done()
 	}
-	if back := n.transit(ctx, to, from, &taker{unmarked: true}); back != nil {
+	if back := n.transit(ctx, to, from, &taker{cutOff: true}); back != nil {
 		out.Failed = append(out.Failed, fmt.Sprintf("%s: %v", in.Method, errors.Join(err, back)))
 		n.leaveUnknown(&unknownWrite{begun: w, from: from, to: to, earlier: true})
 		return nil

@@ -17,17 +17,17 @@ import (
 
 // taker takes steps: it has what they need of the host.
 type taker struct {
-	net      *Net
-	conn     *rtnl.Conn
-	route    func(*rtnl.Route) // gets a route as the kernel made it; may be nil
-	flows    *int              // counts the flows that were ended; may be nil
-	unmarked bool              // see held
-	blind    bool              // see write
-	seen     *held             // see write; taken by the first object
-	taken    int               // steps
-	back     bool              // what was done is taken back
-	late     error             // something was done that ovs-vswitchd has not seen yet
-	known    <-chan struct{}   // of the last transaction of which is not known whether it was carried out; see ovsdb.Unavailable
+	net    *Net
+	conn   *rtnl.Conn
+	route  func(*rtnl.Route) // gets a route as the kernel made it; may be nil
+	flows  *int              // counts the flows that were ended; may be nil
+	cutOff bool              // see held
+	blind  bool              // see write
+	seen   *held             // see write; taken by the first object
+	taken  int               // steps
+	back   bool              // what was done is taken back
+	late   error             // something was done that ovs-vswitchd has not seen yet
+	known  <-chan struct{}   // of the last transaction of which is not known whether it was carried out; see ovsdb.Unavailable
 }
 
 // take takes the steps of a plan, in order, until one fails.

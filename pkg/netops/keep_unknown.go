@@ -161,13 +161,13 @@ func (n *Net) settleUnknown(ctx context.Context, u *unknownWrite) error {
 		if err := n.followSwitch(ctx, u.from, u.to); err != nil {
 			return err // it is not known yet whether the switch can do it
 		}
-		if err = n.transit(ctx, u.from, u.to, &taker{unmarked: true}); err == nil {
+		if err = n.transit(ctx, u.from, u.to, &taker{cutOff: true}); err == nil {
 			n.unknown.drop(u)
 			log.Msg("a write whose outcome was not known was carried out, and is finished")
 			return u.begun.Done()
 		}
 	}
-	if back := n.transit(ctx, u.to, u.from, &taker{unmarked: true, back: true}); back != nil {
+	if back := n.transit(ctx, u.to, u.from, &taker{cutOff: true, back: true}); back != nil {
 		return errors.Join(err, back)
 	}
 	n.afterSwitch(ctx, u.to, u.from)

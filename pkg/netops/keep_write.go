@@ -2,6 +2,7 @@ package netops
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,6 +24,7 @@ const writeTime = 30 * time.Second
 type write struct {
 	method  string
 	changes []state.Change
+	detail  json.RawMessage   // see forwardedOn; may be nil
 	from    []spec            // what is registered; what a failure goes back to
 	to      []spec            // what is to be
 	route   func(*rtnl.Route) // see taker
@@ -52,7 +54,7 @@ func (n *Net) perform(ctx context.Context, w write) error {
 	if err := n.claim(); err != nil {
 		return err
 	}
-	begun, err := n.state.Begin(ctx, state.Intent{Method: w.method, Changes: w.changes})
+	begun, err := n.state.Begin(ctx, state.Intent{Method: w.method, Changes: w.changes, Detail: w.detail})
 	if err != nil {
 		return stateError(err)
 	}
@@ -92,7 +94,7 @@ func (n *Net) takeBack(ctx context.Context, begun *state.Write, w write, t *take
 		u := &unknownWrite{begun: begun, from: w.from, to: w.to, known: t.known}
 		err := n.awaitKnown(ctx, u)
 		if err == nil {
-			back := taker{unmarked: true, back: true, known: t.known}
+			back := taker{cutOff: true, back: true, known: t.known}
 			err = n.transit(ctx, w.to, w.from, &back)
 			u.known = back.known
 		}
@@ -143,7 +145,7 @@ func (n *Net) settle(ctx context.Context, t *taker, s spec, plans func(spec, *he
 	if err != nil {
 		return err
 	}
-	h.unmarked = t.unmarked
+	h.cutOff = t.cutOff
 	p := plans(s, h)
 	if p.obstacle != "" {
 		return &registry.ConflictError{

@@ -76,7 +76,7 @@ func (n *Net) needSetting(need *forwardingNeed, f forwardingSpec) error {
 
 // forwarding6 is what it takes that IPv6 is forwarded. Where an interface takes the advertisements of routers
 // (accept_ra is 1), it is told to take them from hosts that forward too (2) before: else the kernel gives up
-// the default route that it has from them.
+// the default route that it has from them. One that forwards takes none, and stays as it is.
 func (n *Net) forwarding6() (*forwardingNeed, error) {
 	need := &forwardingNeed{}
 	all := forwardingSpec{Family: "ipv6", Interface: confAll, Setting: settingForwarding, Value: 1}
@@ -87,18 +87,23 @@ func (n *Net) forwarding6() (*forwardingNeed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if need.settings[0].Forwarded, err = n.interfacesWith(settingForwarding, 1); err != nil {
+	forwarding, err := n.interfacesWith(settingForwarding, 1)
+	if err != nil {
 		return nil, err
 	}
+	need.settings[0].Forwarded = forwarding
 	var before []forwardingSpec
 	for _, name := range taking {
+		if name == confDefault || name == "lo" || slices.Contains(forwarding, name) {
+			continue
+		}
 		before = append(before, forwardingSpec{Family: "ipv6", Interface: name, Setting: settingAcceptRA, Value: 2, Before: 1})
 	}
 	need.settings = append(before, need.settings...)
 	return need, nil
 }
 
-// interfacesWith are the interfaces of which a setting of IPv6 has a value, but lo.
+// interfacesWith are the interfaces of which a setting of IPv6 has a value, and default.
 func (n *Net) interfacesWith(setting string, value int64) (names []string, err error) {
 	err = n.inside(func() error {
 		dir, err := sysctl.Open(n.options.Root, "net/ipv6/conf")
@@ -111,7 +116,7 @@ func (n *Net) interfacesWith(setting string, value int64) (names []string, err e
 			return err
 		}
 		for _, name := range all {
-			if name == confAll || name == confDefault || name == "lo" {
+			if name == confAll {
 				continue
 			}
 			v, err := readSetting(n.options.Root, path.Join("ipv6/conf", name, setting))

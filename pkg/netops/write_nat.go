@@ -195,6 +195,11 @@ func (n *Net) removeNAT(ctx context.Context, method string, e entry, family uint
 	}
 	w := write{method: method, flows: &flows, changes: []state.Change{remove}}
 	for _, f := range n.freed(e, family, opens) {
+		if len(f.Forwarded) > 0 {
+			if w.detail, err = n.forwardOn(&f); err != nil {
+				return false, 0, err
+			}
+		}
 		w.from = append(w.from, f)
 		w.changes = append(w.changes, n.kept.forwarding.Remove(f.id()))
 	}
