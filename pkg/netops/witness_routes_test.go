@@ -209,11 +209,11 @@ func normalRoutes(result object) []object {
 // normalRoute sorts what is a set, and looks into encapsulations, which ip and the table write
 // differently.
 func normalRoute(r object) object {
-	sortWords(r, "flags")
 	if m, ok := r["metrics"].(object); ok {
 		sortWords(m, "locked")
 	}
 	for _, way := range append(objects(r["nexthops"]), r) {
+		sortWords(way, "flags")
 		if encap, ok := way["encap"].(object); ok {
 			delete(encap, "raw")
 		}
