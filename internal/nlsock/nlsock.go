@@ -43,6 +43,7 @@ type Conn struct {
 
 	seq       uint32
 	inUse     bool        // a request was sent whose answer has not been read to its end
+	answer    *answer     // that is being read, or nil
 	cancelled atomic.Bool // nothing is sent or received any more
 
 	buf []byte  // what is received goes here

@@ -51,7 +51,9 @@ func (c *Conn) exchange(ctx context.Context, req *Request, flags uint16, a *answ
 		return err
 	}
 	a.seq = c.seq
+	c.answer = a
 	err = c.read(a)
+	c.answer = nil
 	undisturbed := end()
 	c.inUse = !a.done || !undisturbed
 	if err == nil && a.interrupted {
@@ -66,6 +68,7 @@ func (c *Conn) exchange(ctx context.Context, req *Request, flags uint16, a *answ
 // answer is the state of reading one answer.
 type answer struct {
 	seq         uint32
+	rest        []byte             // of the datagram, behind the message that was taken last
 	multi       bool               // it ends with NLMSG_DONE
 	take        func(Message) bool // false: stop
 	stopped     bool               // take said so
@@ -137,27 +140,54 @@ func (in *intake) end() {
 // datagram takes every message of one datagram. A Conn whose answer was not read to its end is not used
 // again, so a foreign sequence number can only be a notification's, and is passed over.
 func (a *answer) datagram(b []byte) error {
-	for len(b) > 0 && !a.done {
-		if len(b) < headerSize {
-			return ErrMalformed
+	a.rest = b
+	for len(a.rest) > 0 && !a.done {
+		m, seq, err := a.next()
+		if err != nil {
+			return err
 		}
-		size := int(native.Uint32(b))
-		if size < headerSize || size > len(b) {
-			return ErrMalformed
+		if seq != a.seq {
+			continue
 		}
-		m := Message{
-			Type:  native.Uint16(b[4:]),
-			Flags: native.Uint16(b[6:]),
-			Data:  b[headerSize:size:size],
+		if err := a.message(m); err != nil {
+			return err
 		}
-		if native.Uint32(b[8:]) == a.seq {
-			if err := a.message(m); err != nil {
-				return err
-			}
-		}
-		b = b[min(align(size), len(b)):]
 	}
 	return nil
+}
+
+// next takes the next message off the datagram.
+func (a *answer) next() (m Message, seq uint32, err error) {
+	b := a.rest
+	if len(b) < headerSize {
+		return m, 0, ErrMalformed
+	}
+	size := int(native.Uint32(b))
+	if size < headerSize || size > len(b) {
+		return m, 0, ErrMalformed
+	}
+	a.rest = b[min(align(size), len(b)):]
+	return Message{
+		Type:  native.Uint16(b[4:]),
+		Flags: native.Uint16(b[6:]),
+		Data:  b[headerSize:size:size],
+	}, native.Uint32(b[8:]), nil
+}
+
+// Ahead yields the messages that came in the same datagram behind the one that a dump has come to, which yields
+// them later: what is already there need not be asked for.
+func (c *Conn) Ahead() iter.Seq[Message] {
+	return func(yield func(Message) bool) {
+		if c.answer == nil {
+			return
+		}
+		for a := (answer{rest: c.answer.rest}); ; {
+			m, seq, err := a.next()
+			if err != nil || seq != c.answer.seq || !yield(m) {
+				return
+			}
+		}
+	}
 }
 
 func (a *answer) message(m Message) error {

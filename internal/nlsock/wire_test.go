@@ -104,6 +104,31 @@ func TestAnswerPassesOverForeignSequence(t *testing.T) {
 	}
 }
 
+// TestAheadIsWhatIsTakenNext: whoever looks ahead sees what comes, and nothing that is another answer's or broken.
+func TestAheadIsWhatIsTakenNext(t *testing.T) {
+	b := bytes.Join([][]byte{message(16, 0, nil), message(17, 0, []byte{1, 2, 3}), message(18, 0, []byte{4})}, nil)
+	foreign := message(19, 0, nil)
+	native.PutUint32(foreign[8:], 8)
+	for _, behind := range [][]byte{nil, foreign, b[:headerSize-1], {1, 2, 3}} {
+		c := &Conn{}
+		var types [][]uint16
+		c.answer = &answer{seq: 7, multi: true, take: func(m Message) bool {
+			types = append(types, []uint16{m.Type})
+			for next := range c.Ahead() {
+				types[len(types)-1] = append(types[len(types)-1], next.Type)
+			}
+			return true
+		}}
+		_ = c.answer.datagram(append(bytes.Clone(b), behind...))
+		if diff := cmp.Diff([][]uint16{{16, 17, 18}, {17, 18}, {18}}, types); diff != "" {
+			t.Errorf("before %x (-want +got):\n%s", behind, diff)
+		}
+	}
+	for m := range (&Conn{}).Ahead() {
+		t.Errorf("ahead of no answer: %+v", m)
+	}
+}
+
 func TestOpError(t *testing.T) {
 	e := &OpError{Op: "dump routes", Err: syscall.EPERM, Message: "not yours"}
 	if got, want := e.Error(), "dump routes: operation not permitted (not yours)"; got != want {
@@ -241,12 +266,24 @@ func FuzzAttributes(f *testing.F) {
 
 func FuzzAnswer(f *testing.F) {
 	f.Add(message(16, unix.NLM_F_MULTI, []byte{1, 2, 3}), true)
+	f.Add(append(message(16, unix.NLM_F_MULTI, []byte{1, 2, 3}), message(17, unix.NLM_F_MULTI, []byte{4})...), true)
 	f.Add(message(unix.NLMSG_ERROR, unix.NLM_F_ACK_TLVS, append(int32Bytes(-1), attribute(1, []byte("x"))...)), false)
 	f.Add(message(unix.NLMSG_DONE, unix.NLM_F_ACK_TLVS, append(int32Bytes(-1), attribute(1, []byte("x"))...)), true)
 	f.Fuzz(func(t *testing.T, b []byte, multi bool) {
 		taken := 0
-		a := answer{seq: 7, multi: multi, take: func(m Message) bool { taken += headerSize + len(m.Data); return true }}
-		_ = a.datagram(b)
+		c := &Conn{}
+		c.answer = &answer{seq: 7, multi: multi, take: func(m Message) bool {
+			taken += headerSize + len(m.Data)
+			ahead := 0
+			for next := range c.Ahead() {
+				ahead += headerSize + len(next.Data)
+			}
+			if taken+ahead > len(b) {
+				t.Fatalf("%d bytes of messages, and %d ahead, in %d", taken, ahead, len(b))
+			}
+			return true
+		}}
+		_ = c.answer.datagram(b)
 		if taken > len(b) {
 			t.Fatalf("%d bytes of messages in %d", taken, len(b))
 		}

@@ -81,6 +81,7 @@ type Link struct {
 	NumStats int // how many of Stats this kernel has
 
 	attrs attrSet
+	dump  *nlsock.Conn // that it came by, or nil
 	walk  nlsock.Attrs // kept here because what linkFields calls would make it garbage for each row
 	last  linkTexts
 }
@@ -117,9 +118,36 @@ func (c *Conn) Links(ctx context.Context, f LinkFilter) iter.Seq2[*Link, error] 
 		if err := c.link.decode(b); err != nil {
 			return false, err
 		}
+		c.link.dump = c.sock
 		return f.Wants(&c.link), nil
 	})
 }
+
+// Later is the name of another interface of the dump, where the kernel has told it already, behind this one. That
+// holds for most of those that were made together, as the two ends of a veth are.
+func (l *Link) Later(index int) (name string, ok bool) {
+	if l.dump == nil {
+		return "", false
+	}
+	for m := range l.dump.Ahead() {
+		if m.Type == unix.RTM_NEWLINK && len(m.Data) >= unix.SizeofIfInfomsg && linkIndex(m.Data) == index {
+			return linkName(m.Data)
+		}
+	}
+	return "", false
+}
+
+func linkName(b []byte) (name string, ok bool) {
+	for a := nlsock.Attributes(b[unix.SizeofIfInfomsg:]); a.Next(); {
+		if a.Type() == unix.IFLA_IFNAME {
+			return a.String(), true
+		}
+	}
+	return "", false
+}
+
+// linkIndex is the index in a struct ifinfomsg.
+func linkIndex(b []byte) int { return int(int32(native.Uint32(b[4:]))) }
 
 // Wants tells whether a link fits the filter. Dumps are checked with it again, because a kernel that
 // does not know a kind answers a dump of that kind with all interfaces.
@@ -156,7 +184,7 @@ func (l *Link) decode(b []byte) error {
 	}
 	*l = Link{
 		Type:     native.Uint16(b[2:]),
-		Index:    int(int32(native.Uint32(b[4:]))),
+		Index:    linkIndex(b),
 		Flags:    native.Uint32(b[8:]),
 		AltNames: l.AltNames[:0],
 		VFs:      l.VFs[:0],

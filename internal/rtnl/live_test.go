@@ -76,6 +76,45 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestLater: the name that a dump has told of another interface already is the one that asking for it gives.
+func TestLater(t *testing.T) {
+	ns := testhost.NewNetNS(t)
+	ns.FillLinks(200)
+	c, asked := dial(t, ns), dial(t, ns)
+	told, first := 0, 0
+	for l, err := range c.Links(t.Context(), LinkFilter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Link > l.Index {
+			first++
+		}
+		name, ok := l.Later(l.Link)
+		if !ok {
+			continue
+		}
+		told++
+		if want, err := asked.LinkName(l.Link); name != want || l.Link <= l.Index || err != nil {
+			t.Errorf("%d on %d: %q was told, and it is %q, %v", l.Index, l.Link, name, want, err)
+		}
+		for _, index := range []int{0, -1, l.Index, 1 << 30} {
+			if name, ok := l.Later(index); ok {
+				t.Errorf("behind %d there is %q with index %d", l.Index, name, index)
+			}
+		}
+	}
+	if first != 100 || told < first/2 {
+		t.Errorf("%d pairs, of %d the other name had come", first, told)
+	}
+	l, err := asked.LinkByName(t.Context(), "p1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name, ok := l.Later(l.Link); ok {
+		t.Errorf("%q was told by an answer of one link", name)
+	}
+}
+
 func TestDevice(t *testing.T) {
 	ns := testhost.NewNetNS(t)
 	ns.IP("link add br0 type bridge", "link add v0 type veth peer name v1", "link set v0 up", "link set v1 up",

@@ -144,7 +144,7 @@ func (b *Interface) relations(l *rtnl.Link) {
 		r.LinkNetnsid = registry.Some(int64(max(l.LinkNetNSID, -1)))
 		return
 	}
-	r.Parent = b.names.Of(l.Link)
+	r.Parent = b.names.beside(l)
 }
 
 // settings fills in speed and duplex, which are not known without a carrier.

@@ -27,6 +27,16 @@ func (n *Names) forget() {
 // Note keeps a name that the kernel has told in passing.
 func (n *Names) Note(index int, name string) { n.names[index] = name }
 
+// beside is Of for the interface that l stands on or is paired with, whose name may have come with l.
+func (n *Names) beside(l *rtnl.Link) registry.Opt[string] {
+	if _, known := n.names[l.Link]; !known && l.Link > 0 {
+		if name, ok := l.Later(l.Link); ok {
+			n.Note(l.Link, name)
+		}
+	}
+	return n.Of(l.Link)
+}
+
 // Of returns the name; absent where there is no such interface, or none any more.
 func (n *Names) Of(index int) registry.Opt[string] {
 	if index <= 0 {
