@@ -13,7 +13,8 @@ import (
 )
 
 // A database server may hang or die exactly over a transaction of ours: whether it was carried out is known only once
-// it answers again. Until then the write stays open in the journal, and nobody else's turn on its objects comes.
+// it answers again. And a write that failed may fail to be taken back. Until it is settled such a write stays open in the
+// journal, and nobody else's turn on its objects comes: the next start would finish it over what they did since.
 
 // unknownWrite is a write of which nobody knows yet what became of it.
 type unknownWrite struct {
@@ -75,16 +76,23 @@ func clash(a, b []state.Object) bool {
 	})
 }
 
-// leaveUnknown keeps a write open until the database tells what became of it. Writes that have nothing to do with
-// Open vSwitch stay for the next start.
+// onOVS tells whether Open vSwitch's database has to do with the write.
+func (u *unknownWrite) onOVS() bool {
+	return slices.ContainsFunc(u.from, onOVS) || slices.ContainsFunc(u.to, onOVS)
+}
+
+// leaveUnknown keeps a write open until it is settled: by the next call on its objects, the next look at what has
+// changed, or the next start.
 func (n *Net) leaveUnknown(u *unknownWrite) {
-	if !slices.ContainsFunc(slices.Concat(u.from, u.to), onOVS) {
-		return
-	}
 	n.unknown.mu.Lock()
 	n.unknown.list = append(n.unknown.list, u)
 	n.unknown.mu.Unlock()
-	n.options.Log.Warn().Str("write", u.begun.Intent().Method).Msg("nobody knows what became of a write: Open vSwitch's database is asked as soon as it answers")
+	log := n.options.Log.Warn().Str("write", u.begun.Intent().Method)
+	if u.onOVS() {
+		log.Msg("nobody knows what became of a write: Open vSwitch's database is asked as soon as it answers")
+	} else {
+		log.Msg("a write was neither finished nor taken back: that is tried again before its objects are touched")
+	}
 	if u.known != nil {
 		go func() {
 			<-u.known
@@ -142,7 +150,7 @@ func (n *Net) settleUnknowns(ctx context.Context) {
 }
 
 // settleUnknown ends one write: it is finished where the database has carried out any of it, else taken back. One of
-// a daemon before this one is finished in any case, as at a start.
+// a daemon before this one is finished in any case where that can be, as at a start.
 func (n *Net) settleUnknown(ctx context.Context, u *unknownWrite) error {
 	unlock, err := n.state.Lock(ctx, u.locks()...)
 	if err != nil {
@@ -158,8 +166,10 @@ func (n *Net) settleUnknown(ctx context.Context, u *unknownWrite) error {
 	}
 	log := n.options.Log.Warn().Str("write", u.begun.Intent().Method)
 	if forward || u.earlier {
-		if err := n.followSwitch(ctx, u.from, u.to); err != nil {
-			return err // it is not known yet whether the switch can do it
+		if u.onOVS() {
+			if err := n.followSwitch(ctx, u.from, u.to); err != nil {
+				return err // it is not known yet whether the switch can do it
+			}
 		}
 		if err = n.transit(ctx, u.from, u.to, &taker{cutOff: true}); err == nil {
 			n.unknown.drop(u)
@@ -226,6 +236,9 @@ func (n *Net) followSwitch(ctx context.Context, from, to []spec) error {
 
 // carriedOut tells whether the database has any of what a write is to make, or lacks any of what it is to remove.
 func (n *Net) carriedOut(ctx context.Context, u *unknownWrite) (bool, error) {
+	if !u.onOVS() {
+		return false, nil
+	}
 	var want needs
 	for _, s := range slices.Concat(u.from, u.to) {
 		want.add(s.needs())

@@ -84,8 +84,8 @@ func (w *write) time(ctx context.Context) time.Duration {
 // leastTime is for the steps of a write whose caller has no time left.
 const leastTime = 100 * time.Millisecond
 
-// takeBack undoes a write that failed. Where that fails too, the intent stays open: it is finished or undone once
-// Open vSwitch's database tells what became of it, else at the next start.
+// takeBack undoes a write that failed. Where that fails too, the intent stays open, and nobody's turn on its objects comes
+// before it is settled.
 func (n *Net) takeBack(ctx context.Context, begun *state.Write, w write, t *taker, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.time(ctx))
 	defer cancel()

@@ -395,7 +395,7 @@ func (r *leaser) spec(l *dhcp.Lease) leaseSpec {
 // bind has the interface get what a lease says, and remembers it.
 func (r *leaser) bind(ctx context.Context, l *dhcp.Lease) error {
 	want := r.spec(l)
-	unlock, err := r.net.state.Lock(ctx, want.locks()...)
+	unlock, err := r.net.lock(ctx, want.locks()...)
 	if err != nil {
 		return err
 	}
@@ -448,7 +448,7 @@ func (r *leaser) unbind(ctx context.Context, why dhcp.Reason) error {
 }
 
 func (n *Net) unbind(ctx context.Context, s leaseSpec) error {
-	unlock, err := n.state.Lock(ctx, s.locks()...)
+	unlock, err := n.lock(ctx, s.locks()...)
 	if err != nil {
 		return err
 	}

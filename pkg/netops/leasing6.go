@@ -144,7 +144,7 @@ func (r *leaser) spec6(l *dhcp6.Lease) lease6Spec {
 // bind6 has the host get what a lease says, and remembers it.
 func (r *leaser) bind6(ctx context.Context, l *dhcp6.Lease) error {
 	want := r.spec6(l)
-	unlock, err := r.net.state.Lock(ctx, want.locks()...)
+	unlock, err := r.net.lock(ctx, want.locks()...)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (r *leaser) follow(ctx context.Context) error {
 	if known == nil || maps.Equal(known, now) {
 		return nil
 	}
-	unlock, err := r.net.state.Lock(ctx, s.locks()...)
+	unlock, err := r.net.lock(ctx, s.locks()...)
 	if err != nil {
 		return err
 	}
@@ -255,7 +255,7 @@ func (r *leaser) unbind6(ctx context.Context, why dhcp6.Reason) error {
 }
 
 func (n *Net) unbind6(ctx context.Context, s lease6Spec) error {
-	unlock, err := n.state.Lock(ctx, s.locks()...)
+	unlock, err := n.lock(ctx, s.locks()...)
 	if err != nil {
 		return err
 	}

@@ -118,7 +118,7 @@ func (n *Net) SetInputPolicy(ctx context.Context, asked InputPolicy) error {
 
 // turn is the lock of the input policy.
 func (p *policing) turn(ctx context.Context) (func(), error) {
-	return p.net.state.Lock(ctx, inputPolicySpec{}.locks()...)
+	return p.net.lock(ctx, inputPolicySpec{}.locks()...)
 }
 
 // apply brings the policy to what is asked for. again is true where a person asks, as by a reload.

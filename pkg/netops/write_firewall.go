@@ -25,7 +25,7 @@ func (n *Net) FirewallAddRule(ctx context.Context, p *registry.NetFirewallAddRul
 	}
 	p.Interface = n.linkNameOf(p.Interface)
 	want := wantedRule(p)
-	unlock, err := n.state.Lock(ctx, append(want.locks(), rangeLock(want)...)...)
+	unlock, err := n.lock(ctx, append(want.locks(), rangeLock(want)...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +217,7 @@ func (f firewallSpec) row() registry.FirewallRule {
 
 // FirewallRemoveRule handles net.firewall.remove_rule.
 func (n *Net) FirewallRemoveRule(ctx context.Context, p *registry.NetFirewallRemoveRuleParams) (*registry.NetFirewallRemoveRuleResult, error) {
-	unlock, err := n.state.Lock(ctx, state.Exclusive("firewall/"+p.ID))
+	unlock, err := n.lock(ctx, state.Exclusive("firewall/"+p.ID))
 	if err != nil {
 		return nil, err
 	}

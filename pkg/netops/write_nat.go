@@ -67,7 +67,7 @@ func (n *Net) NATAddDNAT(ctx context.Context, p *registry.NetNATAddDNATParams) (
 // lockNAT locks an entry and the settings that it needs: exclusively where some are to be changed.
 func (n *Net) lockNAT(ctx context.Context, e entry, family uint8, interfaces []string) (*forwardingNeed, func(), error) {
 	for _, lock := range []state.Object{shareForwarding(family), lockForwarding(family)} {
-		unlock, err := n.state.Lock(ctx, append(e.locks(), lock)...)
+		unlock, err := n.lock(ctx, append(e.locks(), lock)...)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -185,7 +185,7 @@ func (n *Net) NATRemoveDNAT(ctx context.Context, p *registry.NetNATRemoveDNATPar
 
 // removeNAT removes an entry and puts back the settings that were changed for it alone.
 func (n *Net) removeNAT(ctx context.Context, method string, e entry, family uint8, opens []string, remove state.Change, still func() bool) (deleted bool, flows int, err error) {
-	unlock, err := n.state.Lock(ctx, append(e.locks(), lockForwarding(family))...)
+	unlock, err := n.lock(ctx, append(e.locks(), lockForwarding(family))...)
 	if err != nil {
 		return false, 0, err
 	}

@@ -30,7 +30,7 @@ func (n *Net) RoutesAdd(ctx context.Context, p *registry.NetRoutesAddParams) (*r
 	}
 	want := wantedRoute(p)
 	id := want.id()
-	unlock, err := n.state.Lock(ctx, want.locks()...)
+	unlock, err := n.lock(ctx, want.locks()...)
 	if err != nil {
 		return nil, err
 	}
@@ -337,7 +337,7 @@ func (f *faults) checkGateway(path string, dst netip.Prefix, gateway registry.Op
 func (n *Net) RoutesDelete(ctx context.Context, p *registry.NetRoutesDeleteParams) (*registry.NetRoutesDeleteResult, error) {
 	p.Interface = n.linkNameOf(p.Interface)
 	key := ownKey{p.Dst, uint32(p.Table.Or(unix.RT_TABLE_MAIN)), uint8(p.Tos.Or(0)), metricOf(p.Dst, p.Metric)}
-	unlock, err := n.state.Lock(ctx, state.Exclusive("route/"+key.String()))
+	unlock, err := n.lock(ctx, state.Exclusive("route/"+key.String()))
 	if err != nil {
 		return nil, err
 	}
