@@ -21,6 +21,7 @@ type forwardingSpec struct {
 	Setting   string `json:"setting"`   // forwarding or accept_ra
 	Value     int64  `json:"value"`
 	Before    int64  `json:"before"`
+	Boot      string `json:"boot,omitempty"` // the mark of that in which Before was read
 
 	// Forwarded are what forwarded IPv6 before all did, interfaces and what new ones get (default): the kernel makes
 	// them follow when all no longer do. An interface that has got another name is another one, here as elsewhere.
@@ -75,7 +76,7 @@ func (f forwardingSpec) removal(h *held) (p plan) {
 	have, there := h.settings[f.path()]
 	begun := h.cutOff && have == f.Before
 	switch {
-	case !there || have != f.Value && !begun:
+	case !there || f.Before == f.Value || have != f.Value && !begun:
 		return p
 	case !begun:
 		p.steps = append(p.steps, setSetting{f.path(), f.Before})
@@ -86,6 +87,37 @@ func (f forwardingSpec) removal(h *held) (p plan) {
 		}
 	}
 	return p
+}
+
+// rereadForwarding notes, in a new boot, what the settings are before they are made: who has them set as the node starts
+// wants them so, and keeps them when the last entry goes. An interface that is still to come keeps what was known of it.
+func (n *Net) rereadForwarding() error {
+	mark := n.state.Boot().Mark()
+	var changes []state.Change
+	for id, f := range n.kept.forwarding.All() {
+		if f.Boot == mark {
+			continue // read by a start before this one, which may have made it since
+		}
+		values, err := n.settings([]string{f.path()})
+		if err != nil {
+			return err
+		}
+		have, there := values[f.path()]
+		if !there {
+			continue
+		}
+		f.Before, f.Boot = have, mark
+		if f.Interface == confAll {
+			if f.Forwarded, err = n.interfacesWith(f.Setting, f.Value); err != nil {
+				return err
+			}
+		}
+		changes = append(changes, n.kept.forwarding.Put(id, f))
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	return n.state.Set(changes...)
 }
 
 // forwardedOn is what the intent to put a setting back says beyond the registry: who forwards until then, and is to forward

@@ -39,6 +39,9 @@ func (n *Net) Restore(ctx context.Context) (*Restored, error) {
 		out.Failed = append(out.Failed, "input policy: "+err.Error())
 	}
 	if !n.state.SameBoot("net") {
+		if err := n.rereadForwarding(); err != nil && !errors.Is(err, state.ErrReadOnly) {
+			out.Failed = append(out.Failed, "forwarding: "+err.Error())
+		}
 		if err := n.restoreAll(ctx, out); err != nil {
 			return out, err
 		}

@@ -67,7 +67,7 @@ func (n *Net) needSetting(need *forwardingNeed, f forwardingSpec) error {
 		return err
 	}
 	if have, there := values[f.path()]; there && have != f.Value {
-		f.Before = have
+		f.Before, f.Boot = have, n.state.Boot().Mark()
 		need.settings = append(need.settings, f)
 		need.opens = append(need.opens, f.Interface)
 	}
@@ -97,7 +97,7 @@ func (n *Net) forwarding6() (*forwardingNeed, error) {
 		if name == confDefault || name == "lo" || slices.Contains(forwarding, name) {
 			continue
 		}
-		before = append(before, forwardingSpec{Family: "ipv6", Interface: name, Setting: settingAcceptRA, Value: 2, Before: 1})
+		before = append(before, forwardingSpec{Family: "ipv6", Interface: name, Setting: settingAcceptRA, Value: 2, Before: 1, Boot: n.state.Boot().Mark()})
 	}
 	need.settings = append(before, need.settings...)
 	return need, nil
