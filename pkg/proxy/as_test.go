@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +18,10 @@ func listenAs(t *testing.T, uid uint32, socket string) {
 	}
 	cmd := exec.Command("/proc/self/exe", socket)
 	cmd.Env = append(os.Environ(), listenerVar+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	if _, err := cmd.StdinPipe(); err != nil { // whose end it sees should this process be killed
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +30,8 @@ func listenAs(t *testing.T, uid uint32, socket string) {
 		_ = cmd.Wait()
 	})
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
+		if c, err := net.Dial("unix", socket); err == nil { // the file is there before anybody listens
+			_ = c.Close()
 			return
 		}
 	}

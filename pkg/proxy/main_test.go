@@ -33,10 +33,17 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			os.Exit(0)
+		}()
+		var open []net.Conn // else the collector ends them
 		for {
-			if _, err := l.Accept(); err != nil {
+			c, err := l.Accept()
+			if err != nil {
 				os.Exit(1)
 			}
+			open = append(open, c)
 		}
 	}
 	goleak.VerifyTestMain(m)
