@@ -60,7 +60,7 @@ func Open(o Options) (*Client, error) {
 	c := &Client{options: o, sockets: s, config: Config{MAC: o.MAC, MTU: o.MTU, Timing: o.Timing, Random: rand.Uint64}}
 	held := NewMachine(c.config, o.Last, o.Stands, netip.Addr{})
 	c.loop = dhcploop.New(held, dhcploop.Client[*Machine, Lease, Action]{
-		Do: c.do, Fresh: c.fresh, Bind: o.Bind, Note: c.note, Fault: c.fault, Close: func() { _ = s.close() },
+		Do: c.do, Fresh: c.fresh, Bind: o.Bind, Note: c.note, Fault: o.Fault, Close: func() { _ = s.close() },
 	})
 	c.publish()
 	go s.messages(c.received)
@@ -104,16 +104,16 @@ func (c *Client) fresh() (*Machine, error) {
 func (c *Client) do(m *Machine, a Action) {
 	switch a := a.(type) {
 	case Send:
-		c.fault(c.sockets.send(a))
+		c.loop.Fault(c.sockets.send(a))
 	case Probe:
-		c.fault(c.sockets.sendARP(ARP{Request: true, SenderMAC: c.options.MAC, Target: a.Address}))
+		c.loop.Fault(c.sockets.sendARP(ARP{Request: true, SenderMAC: c.options.MAC, Target: a.Address}))
 	case Announce:
-		c.fault(c.sockets.sendARP(ARP{Request: true, SenderMAC: c.options.MAC, Sender: a.Address, Target: a.Address}))
+		c.loop.Fault(c.sockets.sendARP(ARP{Request: true, SenderMAC: c.options.MAC, Sender: a.Address, Target: a.Address}))
 	case Bind:
 		c.loop.Bind(m, a.Lease)
 	case Unbind:
 		c.loop.Unbound()
-		c.fault(c.options.Unbind(c.loop.Context(), a.Lease, a.Why))
+		c.loop.Fault(c.options.Unbind(c.loop.Context(), a.Lease, a.Why))
 	}
 }
 
@@ -122,7 +122,7 @@ func (c *Client) note() {
 	c.publish()
 	fresh := c.loop.Restarting()
 	if c.loop.Held().State() == Probing || fresh != nil && fresh.State() == Probing {
-		c.fault(c.sockets.listenARP(c.heard))
+		c.loop.Fault(c.sockets.listenARP(c.heard))
 	} else {
 		c.sockets.ignoreARP()
 	}
@@ -131,10 +131,4 @@ func (c *Client) note() {
 func (c *Client) publish() {
 	held := c.loop.Held()
 	c.status.Store(&Status{held.State(), held.Lease()})
-}
-
-func (c *Client) fault(err error) {
-	if err != nil && c.options.Fault != nil {
-		c.options.Fault(err)
-	}
 }

@@ -61,7 +61,7 @@ func Open(o Options) (*Client, error) {
 		Timing: o.Timing, Random: rand.Uint64,
 	}}
 	c.loop = dhcploop.New(NewMachine(c.config, o.Last, nil), dhcploop.Client[*Machine, Lease, Action]{
-		Do: c.do, Fresh: c.fresh, Bind: o.Bind, Note: c.note, Fault: c.fault, Close: func() { _ = s.close() },
+		Do: c.do, Fresh: c.fresh, Bind: o.Bind, Note: c.note, Fault: o.Fault, Close: func() { _ = s.close() },
 	})
 	c.note()
 	go s.receive(c.received)
@@ -133,13 +133,13 @@ func (c *Client) released(err error) {
 func (c *Client) do(m *Machine, a Action) {
 	switch a := a.(type) {
 	case Send:
-		c.fault(c.socket.send(a.Message))
+		c.loop.Fault(c.socket.send(a.Message))
 	case Bind:
 		m.config = c.config // it may be that of a restart
 		c.loop.Bind(m, a.Lease)
 	case Unbind:
 		c.loop.Unbound()
-		c.fault(c.options.Unbind(c.loop.Context(), a.Lease, a.Why))
+		c.loop.Fault(c.options.Unbind(c.loop.Context(), a.Lease, a.Why))
 	case Released:
 		c.released(nil)
 	}
@@ -151,11 +151,5 @@ func (c *Client) note() {
 	c.status.Store(&Status{held.State(), held.Lease()})
 	if !held.Up() {
 		c.released(dhcploop.ErrNoLink)
-	}
-}
-
-func (c *Client) fault(err error) {
-	if err != nil && c.options.Fault != nil {
-		c.options.Fault(err)
 	}
 }

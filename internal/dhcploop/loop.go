@@ -30,7 +30,7 @@ type Client[M any, Lease, Action any] struct {
 	Bind func(context.Context, *Lease) error
 	// Note is called whenever the machine in force, or what it says, may have changed.
 	Note  func()
-	Fault func(error) // is told of what failed and is tried again
+	Fault func(error) // is told of what failed and is tried again; may be nil
 	Close func()      // is called when the loop ends
 }
 
@@ -45,7 +45,8 @@ var (
 const again = 5 * time.Second
 
 // Loop runs the machine of one lease until it is closed. Its methods may be called from several goroutines at
-// once, but those that say otherwise.
+// once, but Held, Restarting, Linked, Act, Bind, Unbound, Finish and Fault: these are for the functions of its
+// Client, and for what is passed to Tell and Ask.
 type Loop[M Machine[Lease, Action], Lease, Action any] struct {
 	client Client[M, Lease, Action]
 	events chan func()
@@ -140,7 +141,8 @@ func (l *Loop[M, Lease, Action]) Link(up bool) {
 }
 
 // Restart takes a new lease, and then puts it in the place of the one that is in force, which stays in force until
-// then, and beyond where none is to be had. It goes on until ctx ends.
+// then, and beyond where none is to be had. It goes on until ctx ends. Its errors are ErrNoLink, ErrRunning, ErrClosed,
+// that of ctx, and those of the client's Fresh and Bind.
 func (l *Loop[M, Lease, Action]) Restart(ctx context.Context) error {
 	return l.Ask(ctx, l.begin, func(c *Call) {
 		if c == l.restart {
@@ -149,8 +151,9 @@ func (l *Loop[M, Lease, Action]) Restart(ctx context.Context) error {
 	})
 }
 
-// Ask has the loop's goroutine begin something, and waits until the call is ended. Where ctx ends before, the
-// goroutine is to forget the call.
+// Ask has the loop's goroutine begin something, and waits until the call is ended, with what error it ends. Where ctx
+// ends before, the goroutine is to forget the call, and the error is that of ctx; of a loop that is closed it is
+// ErrClosed.
 func (l *Loop[M, Lease, Action]) Ask(ctx context.Context, begin, forget func(*Call)) error {
 	c := &Call{done: make(chan error, 1)}
 	if !l.give(func() { begin(c) }) {

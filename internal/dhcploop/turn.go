@@ -41,7 +41,7 @@ func (l *Loop[M, Lease, Action]) Bind(m M, lease *Lease) {
 	}
 	l.Unbound()
 	if err != nil {
-		l.client.Fault(err)
+		l.Fault(err)
 		l.unapplied, l.retryAt = lease, time.Now().Add(again)
 	}
 }
@@ -58,6 +58,13 @@ func (l *Loop[M, Lease, Action]) Finish(err error) {
 func (l *Loop[M, Lease, Action]) drop() {
 	var none M
 	l.fresh, l.restart = none, nil
+}
+
+// Fault tells the client of what failed; nil is nothing.
+func (l *Loop[M, Lease, Action]) Fault(err error) {
+	if err != nil && l.client.Fault != nil {
+		l.client.Fault(err)
+	}
 }
 
 // begin starts a restart.

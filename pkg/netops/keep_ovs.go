@@ -3,6 +3,7 @@ package netops
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/geomind/my_os_server/internal/ovsdb"
 	"github.com/geomind/my_os_server/pkg/registry"
@@ -23,6 +24,11 @@ func (b backed) ovs() bool { return b.Backend == registry.BridgeBackendOvs }
 func onOVS(s spec) bool {
 	b, ok := s.(interface{ ovs() bool })
 	return ok && b.ovs()
+}
+
+// anyOnOVS tells whether a spec of any of the lists has.
+func anyOnOVS(lists ...[]spec) bool {
+	return slices.ContainsFunc(lists, func(list []spec) bool { return slices.ContainsFunc(list, onOVS) })
 }
 
 // backedBy is what is registered of a bridge's backend: nothing for the kernel's own.

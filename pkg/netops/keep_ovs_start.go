@@ -39,8 +39,8 @@ func withoutSuccessor(from, to []spec) (list []spec) {
 	return list
 }
 
-// soonestOVS is how long a round may be put off: less where something waits for Open vSwitch.
-func (n *Net) soonestOVS(open map[place]bool, next time.Duration) time.Duration {
+// soonest is how long a round may be put off: less where a write is open, or something waits for Open vSwitch.
+func (n *Net) soonest(open map[place]bool, next time.Duration) time.Duration {
 	if len(n.unknown.all()) > 0 {
 		return min(next, ovsRetry)
 	}

@@ -77,9 +77,7 @@ func clash(a, b []state.Object) bool {
 }
 
 // onOVS tells whether Open vSwitch's database has to do with the write.
-func (u *unknownWrite) onOVS() bool {
-	return slices.ContainsFunc(u.from, onOVS) || slices.ContainsFunc(u.to, onOVS)
-}
+func (u *unknownWrite) onOVS() bool { return anyOnOVS(u.from, u.to) }
 
 // leaveUnknown keeps a write open until it is settled: by the next call on its objects, the next look at what has
 // changed, or the next start.
@@ -173,7 +171,7 @@ func (n *Net) settleUnknown(ctx context.Context, u *unknownWrite) error {
 		}
 		if err = n.transit(ctx, u.from, u.to, &taker{cutOff: true}); err == nil {
 			n.unknown.drop(u)
-			log.Msg("a write whose outcome was not known was carried out, and is finished")
+			log.Msg("a write that was left open is finished")
 			return u.begun.Done()
 		}
 	}
@@ -182,13 +180,13 @@ func (n *Net) settleUnknown(ctx context.Context, u *unknownWrite) error {
 	}
 	n.afterSwitch(ctx, u.to, u.from)
 	n.unknown.drop(u)
-	log.AnErr("cause", err).Msg("a write whose outcome was not known is undone")
+	log.AnErr("cause", err).Msg("a write that was left open is undone")
 	return u.begun.Undone(err)
 }
 
 // afterSwitch gives ovs-vswitchd a while to let go of what a write has taken away, whose name the next call may want.
 func (n *Net) afterSwitch(ctx context.Context, from, to []spec) {
-	if !slices.ContainsFunc(withoutSuccessor(from, to), onOVS) {
+	if !anyOnOVS(withoutSuccessor(from, to)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, mostOf(ctx, itemTime))
@@ -199,7 +197,7 @@ func (n *Net) afterSwitch(ctx context.Context, from, to []spec) {
 // beforeSwitch gives ovs-vswitchd a while to make what the database has of a write already, before the rest of it is
 // judged: it may have lost the database with us, and come back to it later.
 func (n *Net) beforeSwitch(ctx context.Context, from, to []spec) {
-	if !slices.ContainsFunc(slices.Concat(from, to), onOVS) {
+	if !anyOnOVS(from, to) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, mostOf(ctx, itemTime))

@@ -75,7 +75,7 @@ func (n *Net) perform(ctx context.Context, w write) error {
 // deadline counts, and a part of it is kept for taking back.
 func (w *write) time(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
-	if !ok || !slices.ContainsFunc(slices.Concat(w.from, w.to), onOVS) {
+	if !ok || !anyOnOVS(w.from, w.to) {
 		return writeTime
 	}
 	return max(min(writeTime, time.Until(deadline)*3/4), leastTime)

@@ -103,7 +103,7 @@ func (n *Net) forwarding6() (*forwardingNeed, error) {
 	return need, nil
 }
 
-// interfacesWith are the interfaces of which a setting of IPv6 has a value, and default.
+// interfacesWith are the interfaces of which a setting of IPv6 has a value, with default where that has it too.
 func (n *Net) interfacesWith(setting string, value int64) (names []string, err error) {
 	err = n.inside(func() error {
 		dir, err := sysctl.Open(n.options.Root, "net/ipv6/conf")

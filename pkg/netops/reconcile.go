@@ -267,7 +267,7 @@ func (r *reconciler) round(ctx context.Context, open map[place]bool) time.Durati
 	if len(standing) == 0 && len(r.net.hostSets()) > 0 {
 		r.note(ctx, r.net.syncHost(ctx))
 	}
-	return r.net.soonestOVS(open, r.nextTry(now))
+	return r.net.soonest(open, r.nextTry(now))
 }
 
 // note remembers whether a round could look, and tells the log when that changes.

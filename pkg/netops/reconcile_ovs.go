@@ -29,7 +29,7 @@ func (w *switchWatch) deaf() string {
 
 // noticeOVS has a round begin to listen where the first object of ours came into Open vSwitch's database.
 func (r *reconciler) noticeOVS(made []spec) {
-	if !slices.ContainsFunc(made, onOVS) {
+	if !anyOnOVS(made) {
 		return
 	}
 	r.mu.Lock()
