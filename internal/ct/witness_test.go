@@ -3,6 +3,7 @@ package ct
 import (
 	"cmp"
 	"encoding/xml"
+	"fmt"
 	"hash/crc32"
 	"regexp"
 	"slices"
@@ -26,7 +27,7 @@ type row struct {
 	use, timeout      uint32
 	assured, seen     bool
 	helper            string
-	age               uint32 // seconds since its start, where that is kept
+	age               int64 // seconds since its start, where that is kept; -1 by a clock that lags its stamp
 	timestamps, timed bool
 
 	status uint32 // ours alone, for filters
@@ -89,25 +90,46 @@ type xmlFlow struct {
 		ID        uint32    `xml:"id"`
 		Assured   *struct{} `xml:"assured"`
 		Unreplied *struct{} `xml:"unreplied"`
-		DeltaTime *uint32   `xml:"deltatime"`
+		DeltaTime *uint64   `xml:"deltatime"` // below 0 as its two's complement
 	} `xml:"meta"`
+}
+
+// readFlows reads conntrack(8)'s XML; of an empty table it prints nothing.
+func readFlows(text string) ([]xmlFlow, error) {
+	var out struct {
+		Flows []xmlFlow `xml:"flow"`
+	}
+	if text == "" {
+		return nil, nil
+	}
+	if err := xml.Unmarshal([]byte(text), &out); err != nil {
+		return nil, fmt.Errorf("conntrack: %w in %s", err, text)
+	}
+	return out.Flows, nil
+}
+
+// TestFlowYoungerThanTheClock reads a flow that the kernel stamped after the second that time(2) tells,
+// which follows the kernel's clock by a tick: conntrack(8) prints its age of -1 without a sign.
+func TestFlowYoungerThanTheClock(t *testing.T) {
+	flows, err := readFlows(`<conntrack><flow><meta direction="independent"><id>7</id><deltatime>18446744073709551615</deltatime></meta></flow></conntrack>`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(flows) != 1 || flows[0].row().age != -1 {
+		t.Errorf("read as %+v", flows)
+	}
 }
 
 // witness lists the table with conntrack(8), in the order of the ids.
 func (w *network) witness() []row {
 	w.t.Helper()
-	var out struct {
-		Flows []xmlFlow `xml:"flow"`
-	}
-	text := w.a.Run("conntrack", "-L", "-o", "xml,extended,timestamp,id")
-	if text != "" {
-		if err := xml.Unmarshal([]byte(text), &out); err != nil {
-			w.t.Fatalf("conntrack: %v in %s", err, text)
-		}
+	flows, err := readFlows(w.a.Run("conntrack", "-L", "-o", "xml,extended,timestamp,id"))
+	if err != nil {
+		w.t.Fatal(err)
 	}
 	lines := w.lines()
-	rows := make([]row, 0, len(out.Flows))
-	for _, f := range out.Flows {
+	rows := make([]row, 0, len(flows))
+	for _, f := range flows {
 		r := f.row()
 		r.addText(lines[r.id])
 		rows = append(rows, r)
@@ -185,7 +207,7 @@ func (f xmlFlow) row() row {
 				r.timed, r.timeout = true, *m.Timeout
 			}
 			if m.DeltaTime != nil {
-				r.timestamps, r.age = true, *m.DeltaTime
+				r.timestamps, r.age = true, int64(*m.DeltaTime)
 			}
 		}
 	}
@@ -202,7 +224,7 @@ func asRow(e *Entry) row {
 		assured: e.Status&(1<<2) != 0, seen: e.Status&(1<<1) != 0, helper: e.Helper, status: e.Status,
 	}
 	if e.Has(AttrTimestamp) && e.Start != 0 {
-		r.timestamps, r.age = true, uint32(time.Since(time.Unix(0, int64(e.Start)))/time.Second)
+		r.timestamps, r.age = true, time.Now().Unix()-time.Unix(0, int64(e.Start)).Unix()
 	}
 	return r
 }
