@@ -150,26 +150,15 @@ func kernelOf(t *testing.T, link string) string {
 	return filepath.Base(path)
 }
 
-// compare holds our answer against mdadm's, once nothing but progress changed while mdadm was asked.
+// compare holds our answer against mdadm's and mdstat's.
 func (s *arrayScene) compare(t *testing.T, v *Vol, device string) {
 	t.Helper()
-	var witness, got, later *mdadmDetail
-	var a *registry.MdArray
-	for range 20 {
-		a = askArray(t, v, device)
-		witness = detail(t, device)
-		got, later = detailOf(a, witness), detailOf(askArray(t, v, device), witness)
-		if cmp.Equal(got, later) {
-			break
-		}
-	}
-	if diff := cmp.Diff(got, later); diff != "" {
-		t.Fatalf("does not come to rest:\n%s", diff)
-	}
+	a, witness, stat := settled(t, v, device)
+	got := detailOf(a, witness)
 	if diff := cmp.Diff(witness, got); diff != "" {
 		t.Errorf("(-mdadm +got):\n%s\n%+v", diff, a)
 	}
-	s.compareSync(t, a, device)
+	compareSync(t, a, stat)
 	if s.want != nil {
 		s.want(t, a)
 	}
@@ -182,6 +171,32 @@ func (s *arrayScene) compare(t *testing.T, v *Vol, device string) {
 	}
 }
 
+// settled asks ourselves, mdadm and mdstat until nothing but progress changed meanwhile: an array goes
+// from active to clean, begins and ends a recovery, and counts its events when it likes, and mdadm is two
+// processes that look at different moments.
+func settled(t *testing.T, v *Vol, device string) (*registry.MdArray, *mdadmDetail, *md.Status) {
+	t.Helper()
+	var moved string
+	for range 200 {
+		witness, stat, a := detail(t, device), status(t, device), askArray(t, v, device)
+		laterStat, later, laterWitness := status(t, device), askArray(t, v, device), detail(t, device)
+		moved = cmp.Diff(witness, laterWitness) + cmp.Diff(detailOf(a, witness), detailOf(later, witness)) + cmp.Diff(still(stat), still(laterStat))
+		if moved == "" {
+			return a, witness, stat
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("does not come to rest:\n%s", moved)
+	return nil, nil, nil
+}
+
+// still is a line of mdstat without its progress.
+func still(m *md.Status) md.Status {
+	s := *m
+	s.Percent, s.FinishMin = 0, 0
+	return s
+}
+
 func askArray(t *testing.T, v *Vol, device string) *registry.MdArray {
 	t.Helper()
 	var answer registry.VolMDDetailResult
@@ -191,19 +206,24 @@ func askArray(t *testing.T, v *Vol, device string) *registry.MdArray {
 	return &answer.Array
 }
 
-// compareSync holds progress against mdstat, the kernel's other account of it.
-func (s *arrayScene) compareSync(t *testing.T, a *registry.MdArray, device string) {
+// status is what mdstat, the kernel's other account, says of the array.
+func status(t *testing.T, device string) *md.Status {
 	t.Helper()
 	text, err := os.ReadFile("/proc/mdstat")
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := md.ParseStatus(string(text))
-	at := slices.IndexFunc(list, func(s md.Status) bool { return s.Name == a.Name })
+	list, name := md.ParseStatus(string(text)), kernelOf(t, device)
+	at := slices.IndexFunc(list, func(s md.Status) bool { return s.Name == name })
 	if at < 0 {
-		t.Fatalf("mdstat lacks %s:\n%s", a.Name, text)
+		t.Fatalf("mdstat lacks %s:\n%s", name, text)
 	}
-	m := list[at]
+	return &list[at]
+}
+
+// compareSync holds progress against mdstat's.
+func compareSync(t *testing.T, a *registry.MdArray, m *md.Status) {
+	t.Helper()
 	if m.Active != (a.ArrayState != "inactive") || m.Active && m.Level != a.Level || len(m.Members) != len(a.Members) {
 		t.Errorf("mdstat has %+v", m)
 	}
